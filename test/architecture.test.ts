@@ -131,6 +131,10 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
     folders: ['core', 'json', 'api', 'inference', 'credentials', 'server', 'client', 'worker'],
     packages: [],
   },
+  'openai.ts': {
+    folders: ['core', 'credentials', 'http', 'client', 'system.ts', 'node-version.ts'],
+    packages: [],
+  },
   'index.ts': {
     folders: [
       'core',

@@ -8,6 +8,7 @@ import {
   startApiServer,
   startWorker,
 } from '../src/index.js';
+import { createFetch } from '../src/openai.js';
 import { createEchoBackend } from '../src/worker/echo-backend.js';
 
 const backends = [createEchoBackend()];
@@ -42,6 +43,10 @@ const FUNCTIONS = {
   Client: {
     call: async (options: object) => new Client({ endpoint: 'localhost:1', ...options }).close(),
     options: ['timeoutMs', 'firstMessageTimeoutMs', 'streamIdleTimeoutMs', 'maxMessageBytes', 'hedgeAfterMs'],
+  },
+  createFetch: {
+    call: async (options: object) => createFetch({ server: 'http://x', ...options }).close(),
+    options: ['timeoutMs', 'firstByteTimeoutMs', 'streamIdleTimeoutMs', 'hedgeAfterMs'],
   },
   connectOpenaiBackend: {
     call: async (options: object) => connectOpenaiBackend({ url: 'no URL', ...options }),
@@ -149,6 +154,21 @@ const TYPED: Readonly<Record<keyof typeof FUNCTIONS, Readonly<Record<string, rea
     onAttempt: ['x'],
     tracer: [5, {}],
     waitWhileWarming: [1],
+  },
+  createFetch: {
+    server: [undefined, 5, [5]],
+    capability: [5, ['x'], { a: {} }],
+    where: [5],
+    prefer: [5],
+    token: [5],
+    tls: [5],
+    keys: [5, 'the-secret', ['the-secret'], { 'http://x': 5 }],
+    passHeaders: ['x', [5]],
+    allowNetworks: ['x', [5]],
+    pick: [5],
+    onRetry: [5],
+    onAttempt: ['x'],
+    tracer: [5, {}],
   },
   infer: {
     signal: [5, {}],
@@ -298,6 +318,7 @@ describe('an option with an unknown name', () => {
     ['Client', 'timeout', 'timeoutMs'],
     ['Client', 'servers', 'server'],
     ['Client', 'CallTLS', 'callTls'],
+    ['createFetch', 'key', 'keys'],
     ['keepRegistered', 'servers', 'server'],
     ['update', 'capability', 'capabilities'],
     ['connectOpenaiBackend', 'probe', 'probePath'],
@@ -330,6 +351,7 @@ describe('an option with an unknown name', () => {
     ['startWorker', 'tls'],
     ['startWorker', 'serverTls'],
     ['Client', 'tls'],
+    ['createFetch', 'tls'],
     ['keepRegistered', 'tls'],
     ['connectOpenaiBackend', 'tls'],
   ] as const)('is refused by %s within %s', async (name, option) => {

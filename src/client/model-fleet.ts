@@ -14,7 +14,7 @@ import { createPreference } from './balancing/preference.js';
 import { ReplicaTable } from './balancing/replica-table.js';
 import { TableDiscovery } from './balancing/table-discovery.js';
 import { TableFeeds } from './balancing/table-feeds.js';
-import type { PickerName } from './client-options.js';
+import type { ClientReplica, PickerName } from './client-options.js';
 
 /** Which of the replicas that offer a model can take a call. */
 export interface CallConditions {
@@ -104,6 +104,17 @@ export class ModelFleet {
   /** Lists the names of the models that replicas offer, in any state. */
   listModels(): readonly string[] {
     return [...this.#getGroups().keys()];
+  }
+
+  /**
+   * Lists the replicas that speak a protocol, in any state, with the observations of them. Rejects with `server_unreachable` if
+   * no API server responds within 3 s.
+   */
+  listReplicas(protocol: Protocol): Promise<readonly ClientReplica[]> {
+    const source = new FleetView(this.#fleet, (replicas) =>
+      [...replicas].filter(([, { replica }]) => hasProtocol(replica.endpoint, protocol)),
+    );
+    return new TableDiscovery({ source, picker: this.#picker, clock: this.#clock }).listReplicas();
   }
 
   /** Waits until the list of the replicas is complete, for at most 3 s. */

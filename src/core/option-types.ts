@@ -36,6 +36,11 @@ const TYPES = {
     'a string or a function that returns it',
     (value) => typeof value === 'string' || typeof value === 'function',
   ],
+  secrets: [
+    'an object whose values are strings or functions',
+    (value) =>
+      isObject(value) && Object.values(value).every((item) => typeof item === 'string' || typeof item === 'function'),
+  ],
   tokens: [
     'a TokenSet or a function that returns it',
     (value) => typeof value === 'function' || hasFunctions(value, 'findPrefixes'),
@@ -44,7 +49,7 @@ const TYPES = {
 } as const satisfies Record<string, readonly [wanted: string, accepts: (value: unknown) => boolean]>;
 
 /** Options whose values can be secret. An error shows only their type. */
-const SECRET_TYPES: ReadonlySet<string> = new Set(['secret', 'tokens', 'tls']);
+const SECRET_TYPES: ReadonlySet<string> = new Set(['secret', 'secrets', 'tokens', 'tls']);
 
 /** Names within an option of the type `tls`. */
 const TLS_NAMES: { readonly [Name in keyof ServerTls | keyof ClientTls]: true } = { ca: true, cert: true, key: true };

@@ -1,4 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
+import { toGetter, type ValueOrGetter } from '../core/options.js';
 import { quote } from '../core/quoting.js';
 import { isToken } from './token-file.js';
 
@@ -22,6 +23,30 @@ export function parseUpstreamKeys(lines: readonly string[], where: string): Upst
   if (keys.size === 0)
     throw new AnyserveError('usage', `${where}: it contains no key; give lines such as: https://gpu7:8000 KEY`);
   return keys;
+}
+
+/** Finds the keys of a program, of which some can change. */
+export interface KeyLookup {
+  has(origin: string): boolean;
+  /** Returns the current key; undefined if there is none. Throws `usage` for a key that can't be sent. */
+  get(origin: string): string | undefined;
+}
+
+/** Creates the lookup of keys by origin. Throws `usage` for invalid ones. Messages begin with `place`, and never contain a key. */
+export function createKeyLookup(keys: Readonly<Record<string, ValueOrGetter<string>>>, place: string): KeyLookup {
+  const getters = new Map<string, () => string>();
+  for (const [origin, key] of Object.entries(keys)) {
+    const getKey = toGetter(key) as () => string;
+    const get = (): string => checkKey(getKey(), `${place}: the key of ${origin}`);
+    if (typeof key === 'string') get();
+    getters.set(parseOrigin(origin, place), get);
+  }
+  return { has: (origin) => getters.has(origin), get: (origin) => getters.get(origin)?.() };
+}
+
+function checkKey(key: unknown, subject: string): string {
+  if (typeof key === 'string' && isToken(key)) return key;
+  throw new AnyserveError('usage', `${subject} is empty, or has a space, a comma or a non-ASCII character`);
 }
 
 /** Parses an origin: the URL of a server, without a path. Throws `usage`. */

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { CallerKeys } from '../../src/credentials/caller-keys.js';
 import { startTestGateway } from '../support/gateway.js';
-import { type HttpEngine, type ReceivedRequest, sendJson, startHttpEngine } from '../support/http-engine.js';
+import { type HttpEngine, type ReceivedRequest, readError, sendJson, startHttpEngine } from '../support/http-engine.js';
 import { until } from '../support/until.js';
 
 const cleanups: (() => unknown)[] = [];
@@ -29,13 +29,6 @@ const startNamedEngine = (name: string): Promise<HttpEngine> =>
   startEngine((_request, response) => sendJson(response, { engine: name }));
 
 const CHAT = '/v1/chat/completions';
-
-interface ErrorBody {
-  readonly error: { readonly message: string; readonly type: string; readonly code: string | null };
-}
-
-const readError = async (response: Response): Promise<ErrorBody['error']> =>
-  ((await response.json()) as ErrorBody).error;
 
 describe('a call', () => {
   it('passes the bytes, the query string and the listed headers, and no credential', async () => {

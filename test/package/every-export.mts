@@ -77,6 +77,7 @@ import {
   type ValueOrGetter,
   type Worker,
 } from 'anyserve';
+import { createFetch, type FetchOptions, type ModelFetch } from 'anyserve/openai';
 
 // Handlers whose inputs have the types that the declaration says.
 export const app = new App()
@@ -271,4 +272,15 @@ export async function callModels(): Promise<void> {
     console.log(code);
   }
   await client.close();
+}
+
+export async function callWithFetch(): Promise<void> {
+  const onRetry = ({ next }: FailedAttempt): void => console.log(next.endpoint);
+  const options: FetchOptions = { server: 'http://localhost:8080', pick, keys: { 'http://a:1': () => 'key' }, onRetry };
+  const modelFetch: ModelFetch = createFetch(options);
+  const init: RequestInit = { method: 'POST', body: '{"model":"m"}', signal: AbortSignal.timeout(1000) };
+  const response: Response = await modelFetch(new URL('http://anyserve/v1/chat/completions'), init);
+  const replicas: readonly ClientReplica[] = await modelFetch.replicas();
+  console.log(response.status, replicas.map(formatReplica));
+  await modelFetch.close();
 }

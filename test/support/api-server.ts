@@ -1,9 +1,10 @@
 import { connect, type Socket } from 'node:net';
 import { serializeHistoryEvent } from '../../src/api/event-json.js';
-import type { SerializedReplica } from '../../src/api/serialized-replica.js';
+import { SerializedReplica } from '../../src/api/serialized-replica.js';
 import type { Random, RegistryEvent, ServerEvent } from '../../src/core/ports.js';
 import { Registry } from '../../src/core/registry.js';
 import type { RegistryLimits } from '../../src/core/registry-limits.js';
+import type { ScalarPairs } from '../../src/json/capability-json.js';
 import { type ApiServerOptions, startHttpApi } from '../../src/server/api-server.js';
 import type { ApiServer } from '../../src/server/api-server-handle.js';
 import { MemoryStore } from '../../src/store/memory-store.js';
@@ -11,7 +12,7 @@ import * as system from '../../src/system.js';
 import { EventBus } from '../../src/telemetry/event-bus.js';
 import { EventHistory } from '../../src/telemetry/event-history.js';
 import { logEvents } from '../../src/telemetry/log-events.js';
-import { createRecordingLog } from './replicas.js';
+import { createRecordingLog, replica, withEndpoint } from './replicas.js';
 
 /** An API server for a test, with access to its registry and log lines. */
 export interface TestApiServer extends ApiServer {
@@ -92,4 +93,17 @@ export function formatRegisterRequest(body: string, { version = '1.1' } = {}): s
 /** Returns the body of a registration. */
 export function formatRegistrationBody(id: string, capabilities: unknown[] = [{ type: 'chat' }]): string {
   return JSON.stringify({ replica_id: id, endpoint: `${id}.test:1`, capabilities });
+}
+
+/** Registers an engine, which offers the model `m` by default. The returned function removes it. */
+export async function registerEngine(
+  { registry }: TestApiServer,
+  id: string,
+  endpoint: string,
+  capabilities: readonly ScalarPairs[],
+): Promise<() => Promise<unknown>> {
+  const offered = replica(id, ...(capabilities.length > 0 ? capabilities : [{ model: 'm' }]));
+  const serialized = new SerializedReplica(withEndpoint(offered, endpoint));
+  const lease = await registry.register(serialized, { host: '127.0.0.1' }, () => {});
+  return async () => registry.release(lease, 'closed');
 }

@@ -1,11 +1,9 @@
 import { isDeepStrictEqual } from 'node:util';
-import { SerializedReplica } from '../../src/api/serialized-replica.js';
 import { type GatewayOptions, startHttpGateway } from '../../src/compose-gateway.js';
 import { EMPTY_SELECTOR } from '../../src/core/selector.js';
 import type { FinishedCall } from '../../src/gateway/model-call.js';
 import type { ScalarPairs } from '../../src/json/capability-json.js';
-import { startTestApiServer } from './api-server.js';
-import { replica, withEndpoint } from './replicas.js';
+import { registerEngine, startTestApiServer } from './api-server.js';
 import { until } from './until.js';
 
 interface ModelsResponse {
@@ -34,15 +32,8 @@ export async function startTestGateway(options: Partial<GatewayOptions> = {}, ke
     ...options,
   });
   /** Registers a replica. The returned function removes it. */
-  const register = async (
-    id: string,
-    endpoint: string,
-    ...capabilities: ScalarPairs[]
-  ): Promise<() => Promise<unknown>> => {
-    const offered = withEndpoint(replica(id, ...(capabilities.length > 0 ? capabilities : [{ model: 'm' }])), endpoint);
-    const lease = await server.registry.register(new SerializedReplica(offered), { host: '127.0.0.1' }, () => {});
-    return async () => server.registry.release(lease, 'closed');
-  };
+  const register = (id: string, endpoint: string, ...capabilities: ScalarPairs[]): Promise<() => Promise<unknown>> =>
+    registerEngine(server, id, endpoint, capabilities);
   /** Waits until the gateway lists exactly these models. */
   const waitForModels = (...names: string[]): Promise<void> =>
     until(`the gateway lists ${names}`, async () => {

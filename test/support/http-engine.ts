@@ -46,6 +46,19 @@ export async function startHttpEngine(
   };
 }
 
+/** The error in a response of OpenAI's API. */
+export interface OpenaiErrorBody {
+  readonly message: string;
+  readonly type: string;
+  readonly code: string | null;
+}
+
+/** Reads the error of a response. */
+export async function readError(response: Response): Promise<OpenaiErrorBody> {
+  const { error } = (await response.json()) as { readonly error: OpenaiErrorBody };
+  return error;
+}
+
 /** Sends a JSON response. */
 export function sendJson(
   response: ServerResponse,

@@ -3,7 +3,7 @@ import type { CallEvent, Clock, Random, Tracer } from '../../core/ports.js';
 import { HedgeBudget } from '../balancing/hedging.js';
 import { RetryBudget } from '../balancing/retry-budget.js';
 import { ActiveCalls } from '../cancellation.js';
-import type { CallSettings } from '../client-options.js';
+import type { CallSettings, FailedAttempt } from '../client-options.js';
 import type { Discovery } from '../discovery.js';
 import { watchQuietCalls } from '../quiet-calls.js';
 import { type OpenCall, RetryingCaller } from '../retrying-caller.js';
@@ -15,6 +15,7 @@ export interface HttpCallerOptions {
   readonly channels: HttpChannels;
   /** Time without a response after which a call is also sent to a second replica, in ms. Default: never. */
   readonly hedgeAfterMs?: number | undefined;
+  readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
   readonly onAttempt?: ((event: CallEvent) => void) | undefined;
   readonly tracer?: Tracer | undefined;
   readonly clock: Clock;
