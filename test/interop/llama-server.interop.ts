@@ -1,4 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,10 +6,9 @@ import { Client, type InferenceResponse, tensorToTexts } from '../../src/index.j
 import { type Outcome, run, start, stopAll } from '../support/binary.js';
 import { writeTinyModel } from '../support/tiny-model.js';
 import { until } from '../support/until.js';
-import { getInteropPath, PYTHON } from './python.js';
+import { startLlamaServer, stopLlamaServers } from './llama-server.js';
 
 const model = join(mkdtempSync(join(tmpdir(), 'anyserve-llama-')), 'tiny.gguf');
-const children: ChildProcess[] = [];
 let server: string;
 
 beforeAll(async () => {
@@ -25,27 +23,13 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  for (const child of children) child.kill('SIGKILL');
+  stopLlamaServers();
   await stopAll();
 });
 
-/** Starts a llama.cpp server. */
-async function startLlamaServer(options: readonly string[]) {
-  const child = spawn(PYTHON, [getInteropPath('llama_server.py'), model, ...options], {
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
-  children.push(child);
-  let output = '';
-  child.stdout.setEncoding('utf8').on('data', (chunk) => {
-    output += chunk;
-  });
-  await until('llama.cpp listens', () => output.includes('listening on'), 60_000);
-  return { child, url: `${/listening on (\S+)/.exec(output)?.[1]}/v1` };
-}
-
 /** Starts a llama.cpp server and a registered worker in front of it. */
 async function startLlamaWorker(id: string, options: readonly string[], workerOptions: readonly string[]) {
-  const { child, url } = await startLlamaServer(options);
+  const { child, url } = await startLlamaServer(model, ...options);
   const args = ['worker', '--openai', url, '--port', '0', '--id', id, '--server', server, ...workerOptions];
   const worker = start(args, { env: { ANYSERVE_OPENAI_KEY: 'the-key' } });
   await worker.waitForOutput(/^registered/m);
@@ -103,7 +87,7 @@ it('a worker in front of a llama.cpp server reports the calls of others', async 
 }, 90_000);
 
 it('a llama.cpp server is registered with its own URL, its model and its context length', async () => {
-  const { url } = await startLlamaServer([]);
+  const { url } = await startLlamaServer(model);
   const args = ['register', '--openai', url, '--id', 'http', '--server', server];
   const registered = start(args, { env: { ANYSERVE_OPENAI_KEY: 'the-key' } });
   await registered.waitForOutput(/^registered/m);
