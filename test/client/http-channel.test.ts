@@ -22,7 +22,10 @@ async function begin() {
   const channels = keep(new HttpChannels({ clock, getAuthorization: () => undefined, ...limits }));
   const options = { cancellation: new Cancellation(), deadlineEpochMs: clock.epochMs() + 1e6, timeoutMs: 1e6 };
   const attempt = {
-    options: { ...options, headers: undefined, onLoad() {} },
+    ...options,
+    channel: { endpoint: engine.url },
+    headers: undefined,
+    onLoad() {},
     lastMessageAtMs: clock.nowMs(),
     recordMessage() {
       attempt.lastMessageAtMs = clock.nowMs();
