@@ -5,16 +5,20 @@ import { HttpCaller } from './client/http-calls/http-caller.js';
 import { HttpChannels } from './client/http-calls/http-channel.js';
 import { ModelFleet } from './client/model-fleet.js';
 import { DEFAULTS } from './core/defaults.js';
+import { isLoopback } from './core/host.js';
 import type { Selector } from './core/selector.js';
 import type { ClientTls } from './core/tls.js';
 import type { UpstreamKeys } from './credentials/upstream-keys.js';
 import { type Gateway, type GatewaySettings, startGateway } from './gateway/gateway.js';
 import { createAddressCheck } from './http/engine-client/address-check.js';
-import { clock, random } from './system.js';
+import { clock, getHostName, random } from './system.js';
+import { VERSION } from './version.js';
 
 /** Options of a gateway. */
-export interface GatewayOptions extends Omit<GatewaySettings, 'hasAffinity'> {
+export interface GatewayOptions extends Omit<GatewaySettings, 'hasAffinity' | 'machineName' | 'version'> {
   readonly servers: readonly string[];
+  /** Called with a warning for the operator. */
+  readonly onWarning: (message: string) => void;
   readonly access: ServerAccess;
   /** Replicas that calls can go to. */
   readonly selector: Selector;
@@ -24,6 +28,20 @@ export interface GatewayOptions extends Omit<GatewaySettings, 'hasAffinity'> {
   /** Networks of the addresses that are connected to. Empty: all but link-local addresses. */
   readonly upstreamNetworks: readonly string[];
   readonly upstreamTls?: (() => ClientTls) | undefined;
+}
+
+/** Warns if others can reach the gateway, and everyone can register a replica, which then receives their prompts. */
+async function warnAboutOpenRegistration(
+  api: ApiClient,
+  { host, onWarning }: Pick<GatewayOptions, 'host' | 'onWarning'>,
+): Promise<void> {
+  if (isLoopback(host)) return;
+  try {
+    if (await api.hasOpenRegistration())
+      onWarning('the API server accepts replicas without a token, and they receive prompts: see --register-token-file');
+  } catch {
+    // No server responds yet. The gateway starts without one.
+  }
 }
 
 /** Starts a gateway in this process. Resolves when it listens. Throws `usage` for invalid options. */
@@ -44,8 +62,9 @@ export function startHttpGateway(options: GatewayOptions): Promise<Gateway> {
     firstByteTimeoutMs: DEFAULTS.upstreamTimeoutMs,
     idleTimeoutMs: DEFAULTS.upstreamIdleTimeoutMs,
   });
+  const api = new ApiClient({ ...access, servers, clock });
   const fleet = new ModelFleet({
-    api: new ApiClient({ ...access, servers, clock }),
+    api,
     query: [],
     selector,
     pick,
@@ -54,5 +73,7 @@ export function startHttpGateway(options: GatewayOptions): Promise<Gateway> {
     random,
   });
   const caller = new HttpCaller({ channels, hedgeAfterMs, clock, random });
-  return startGateway({ ...options, hasAffinity: pick === 'affinity' }, { fleet, caller }, clock);
+  const settings = { ...options, hasAffinity: pick === 'affinity', machineName: getHostName(), version: VERSION };
+  void warnAboutOpenRegistration(api, options);
+  return startGateway(settings, { fleet, caller }, { clock, random });
 }

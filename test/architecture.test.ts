@@ -19,7 +19,7 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
     folders: ['core', 'json'],
     packages: ['node:dns', 'node:fs/promises', 'node:http', 'node:https', 'node:net', 'node:stream', 'node:tls'],
   },
-  telemetry: { folders: ['core'], packages: [] },
+  telemetry: { folders: ['core'], packages: ['prom-client'] },
   server: {
     folders: ['core', 'json', 'api', 'credentials', 'http', 'telemetry'],
     packages: ['express', 'node:fs/promises', 'node:http', 'node:https', 'node:net', 'node:stream', 'node:tls'],
@@ -125,7 +125,10 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
     ],
     packages: [],
   },
-  'compose-gateway.ts': { folders: ['core', 'credentials', 'http', 'client', 'gateway', 'system.ts'], packages: [] },
+  'compose-gateway.ts': {
+    folders: ['core', 'credentials', 'http', 'client', 'gateway', 'system.ts', 'version.ts'],
+    packages: [],
+  },
   // Imports types of every folder, and only the maximum size of a message from `inference`.
   'compose-options.ts': {
     folders: ['core', 'json', 'api', 'inference', 'credentials', 'server', 'client', 'worker'],

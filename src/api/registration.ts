@@ -40,6 +40,13 @@ export interface RegistrationRequest {
   readonly load: ReplicaLoad | undefined;
 }
 
+/**
+ * Response header of `GET /health` with the value `open` if registrations need neither a token nor a certificate. It tells nobody more
+ * than an attempt to register would.
+ */
+export const REGISTRATION_HEADER = 'x-anyserve-registration';
+export const OPEN_REGISTRATION = 'open';
+
 /** Maximum size of a registration, in bytes. */
 export const MAX_REGISTRATION_BYTES = 1024 * 1024;
 

@@ -1,8 +1,8 @@
 import type { Chalk } from 'chalk';
 import { escapeControls } from '../core/control-characters.js';
 import type { Clock } from '../core/ports.js';
-import type { FinishedCall } from '../gateway/model-call.js';
 import { formatTimeOfDay } from '../system.js';
+import { type FinishedCall, formatCallJson } from '../telemetry/finished-call.js';
 import type { CommandIo } from './command.js';
 import { createColors } from './output.js';
 
@@ -23,23 +23,31 @@ export class CallLog {
   readonly #stderr: CommandIo['stderr'];
   readonly #colors: InstanceType<typeof Chalk>;
   readonly #clock: Clock;
+  readonly #isJson: boolean;
   #pending = '';
   #cancelTimer: (() => void) | undefined;
   #time = '';
   #timeUntilMs = Number.NEGATIVE_INFINITY;
 
-  constructor({ stderr, env }: Pick<CommandIo, 'stderr' | 'env'>, clock: Clock) {
+  /** `isJson`: each line is an object. */
+  constructor({ stderr, env }: Pick<CommandIo, 'stderr' | 'env'>, clock: Clock, isJson = false) {
     this.#stderr = stderr;
     this.#colors = createColors(stderr, env);
     this.#clock = clock;
+    this.#isJson = isJson;
   }
 
   add(call: FinishedCall): void {
-    const line = escapeControls(formatCall(call));
-    const isBad = call.status >= 500 || call.failure !== undefined;
-    this.#pending += `${this.#getTime()} ${isBad ? this.#colors.yellow(line) : line}\n`;
+    const line = this.#isJson ? formatCallJson(call, this.#clock.epochMs()) : this.#format(call);
+    this.#pending += `${line}\n`;
     if (this.#pending.length >= MAX_PENDING_LENGTH) this.flush();
     else this.#cancelTimer ??= this.#clock.schedule(MAX_DELAY_MS, () => this.flush());
+  }
+
+  #format(call: FinishedCall): string {
+    const line = escapeControls(formatCall(call));
+    const isBad = call.status >= 500 || call.failure !== undefined;
+    return `${this.#getTime()} ${isBad ? this.#colors.yellow(line) : line}`;
   }
 
   /** Writes the lines that wait. */

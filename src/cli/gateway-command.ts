@@ -6,6 +6,7 @@ import { clock } from '../system.js';
 import { parseDurationMs, parseWholeNumber } from './argument-parsers.js';
 import { CallLog } from './call-log.js';
 import { type Arguments, type Command, waitForShutdown } from './command.js';
+import { createLog } from './output.js';
 import { readSelector, WHERE_OPTION } from './selector-options.js';
 import { readServerAccess, WORKER_PREFIX, WORKER_SERVER_OPTIONS } from './server-options.js';
 import { readServerTls, SERVER_TLS_OPTIONS } from './tls-options.js';
@@ -98,6 +99,15 @@ export const gatewayCommand: Command = {
       value: 'ORIGIN',
       description: 'let web pages of this origin call the gateway; * for all pages',
     },
+    'allowed-host': {
+      type: 'text',
+      value: 'NAME',
+      description:
+        'Host header to accept without --key-file on a loopback address; always accepted: localhost, *.localhost, *.local, ' +
+        '*.internal and the name of this machine',
+      repeatable: true,
+      spaced: true,
+    },
     'max-body-bytes': {
       type: 'text',
       value: 'N',
@@ -109,6 +119,19 @@ export const gatewayCommand: Command = {
       value: 'N',
       description: 'maximum total size of the request bodies in memory, in bytes',
       default: String(DEFAULTS.maxGatewayBufferBytes),
+    },
+    queue: {
+      type: 'text',
+      value: 'N',
+      description:
+        'maximum number of calls that wait because all replicas of their model are at their limit, or ask not to be called',
+      default: String(DEFAULTS.maxQueuedCalls),
+    },
+    'queue-timeout': {
+      type: 'text',
+      value: 'TIME',
+      description: 'maximum time that a call waits for such replicas',
+      default: `${DEFAULTS.queueTimeoutMs / 1000}s`,
     },
     drain: {
       type: 'text',
@@ -129,11 +152,13 @@ export const gatewayCommand: Command = {
     // Loaded on demand, because help and completion don't need it.
     const { startHttpGateway } = await import('../compose-gateway.js');
     const { parseAliases } = await import('../gateway/aliases.js');
-    const log = new CallLog(io, clock);
+    const { parsePassedHeader } = await import('../client/http-calls/forwarded-headers.js');
+    const log = new CallLog(io, clock, args.hasFlag('json'));
     const gateway = await startHttpGateway({
       servers: args.getTexts('server'),
       access,
       host: args.getText('host') ?? '',
+      onWarning: (message) => createLog(io).warn(message),
       port: parseWholeNumber('port', args.getText('port') ?? '', 0, 65535),
       tls: readServerTls(args, io),
       aliases: parseAliases(args.getTexts('alias')),
@@ -147,10 +172,13 @@ export const gatewayCommand: Command = {
       upstreamNetworks: args.getTexts('upstream-allow'),
       upstreamTls: access.tls,
       allowedPaths: args.getTexts('allow-path').map(parsePath),
-      passedHeaders: args.getTexts('pass-header'),
+      passedHeaders: args.getTexts('pass-header').map(parsePassedHeader),
+      allowedHosts: args.getTexts('allowed-host'),
       corsOrigin: args.getText('cors'),
       maxBodyBytes: parseWholeNumber('max-body-bytes', args.getText('max-body-bytes') ?? '', 1024, 2 ** 31 - 1),
       maxTotalBytes: parseWholeNumber('buffer-limit', args.getText('buffer-limit') ?? '', 1024 * 1024, 2 ** 40),
+      maxQueuedCalls: parseWholeNumber('queue', args.getText('queue') ?? '', 0, 1_000_000),
+      queueTimeoutMs: parseDurationMs('queue-timeout', args.getText('queue-timeout') ?? '', 0),
       onFinish: (call) => log.add(call),
     });
     const { url } = gateway;

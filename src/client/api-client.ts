@@ -8,6 +8,7 @@ import {
 } from '../api/api-responses.js';
 import { PROTOCOL_HEADER, readProtocolHeader } from '../api/protocol-header.js';
 import { EXCLUDE_HEADER, formatExcludeHeader, serializeQuery } from '../api/query.js';
+import { OPEN_REGISTRATION, REGISTRATION_HEADER } from '../api/registration.js';
 import { type ListedReplica, parseReplicaList, REPLICA_ID_PARAMETER } from '../api/replica-list-json.js';
 import { SELECTOR_HEADER } from '../api/selector-header.js';
 import type { CapabilityQuery } from '../core/capability.js';
@@ -155,6 +156,12 @@ export class ApiClient {
       `?${REPLICA_ID_PARAMETER}=${encodeURIComponent(id.toWellFormed())}`,
     );
     return replicas.find(({ listed }) => listed.replica.id === id)?.listed;
+  }
+
+  /** Returns whether a server says that everyone who reaches it can register replicas. Rejects if no server responds. */
+  async hasOpenRegistration(): Promise<boolean> {
+    const { responses } = await this.#servers.askAll({}, (server, signal) => this.#servers.checkHealth(server, signal));
+    return responses.some(({ value }) => value.headers[REGISTRATION_HEADER] === OPEN_REGISTRATION);
   }
 
   /** Returns whether a server responds to `GET /health`, with any status. */

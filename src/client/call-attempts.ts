@@ -11,7 +11,7 @@ import type { RetryBudget } from './balancing/retry-budget.js';
 import { classifyFailure, type FailureKind } from './balancing/retry-rules.js';
 import type { ActiveCalls, CallCancellation } from './cancellation.js';
 import type { CallSettings, FailedAttempt } from './client-options.js';
-import { ConnectTimeoutError } from './connection-errors.js';
+import { BusyError, ConnectTimeoutError } from './connection-errors.js';
 import { createNoMatchError, type DiscoveryResult, describeQuery, type Target, WARMING_RETRY_MS } from './discovery.js';
 
 /** Options of a `RetryingCaller`. */
@@ -169,6 +169,7 @@ export class CallAttempts<Channel extends CallChannel> {
     const { clock, random, waitWhileWarming, query, where } = this.#context;
     for (let found = await firstResult; ; found = await this.#discover()) {
       if (found.kind === 'found') return found.target;
+      if (found.kind === 'full') throw this.#createFullError(undefined);
       if (found.kind === 'pushed_back') await this.#waitForPushBack(found.untilMs, undefined);
       else {
         const delayMs = WARMING_RETRY_MS * (0.5 + random.fraction());
@@ -185,6 +186,7 @@ export class CallAttempts<Channel extends CallChannel> {
     if (!this.#isNextFree) await this.#waitBeforeRetry();
     for (;;) {
       const found = await this.#findOther(last.error);
+      if (found.kind === 'full') throw this.#createFullError(last.error);
       if (found.kind === 'pushed_back') {
         await this.#waitForPushBack(found.untilMs, last.error);
         continue;
@@ -226,6 +228,7 @@ export class CallAttempts<Channel extends CallChannel> {
     return this.#context.discovery.find({
       excluded: this.#excluded,
       affinity: this.#options.affinity,
+      leavesOutFull: this.#options.failWhenBusy,
       timeoutMs: Math.min(this.#requireRemainingMs(), DISCOVERY_TIMEOUT_MS),
       cancellation: this.#cancellation,
     });
@@ -243,14 +246,23 @@ export class CallAttempts<Channel extends CallChannel> {
   async #waitForPushBack(untilMs: number, lastError: AnyserveError | undefined): Promise<void> {
     const { clock, random, query, where } = this.#context;
     const delayMs = Math.max(0, untilMs - clock.nowMs()) * (1 + PUSH_BACK_JITTER * random.fraction());
-    if (delayMs >= this.#requireRemainingMs()) {
-      const seconds = Math.ceil((untilMs - clock.nowMs()) / 1000);
+    const remainingMs = this.#requireRemainingMs();
+    if (delayMs >= remainingMs || (delayMs > 0 && this.#options.failWhenBusy)) {
+      const retryAfterMs = untilMs - clock.nowMs();
+      const seconds = Math.ceil(retryAfterMs / 1000);
       const wait = `all replicas that offer ${describeQuery(query, where)} ask to wait for ${formatDuration(seconds * 1000)}`;
       const message = lastError ? `${lastError.message}; ${wait}` : wait;
-      throw new AnyserveError(lastError?.code ?? 'resource_exhausted', message, { cause: lastError });
+      throw new BusyError(lastError?.code ?? 'resource_exhausted', message, retryAfterMs, { cause: lastError });
     }
     await sleep(clock, delayMs, this.#cancellation.signal);
     this.#cancellation.throwIfCancelled();
+  }
+
+  #createFullError(lastError: AnyserveError | undefined): BusyError {
+    const { query, where } = this.#context;
+    const reason = `all replicas that offer ${describeQuery(query, where)} run as many calls as they can`;
+    const message = lastError ? `${lastError.message}; ${reason}` : reason;
+    return new BusyError(lastError?.code ?? 'unavailable', message, 0, { cause: lastError });
   }
 
   /** Returns the time until the deadline. After it, throws the error of the last attempt, or `deadline_exceeded`. */

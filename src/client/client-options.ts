@@ -117,6 +117,11 @@ export interface ClientReplica {
 export interface CallSettings extends Pick<InferOptions, 'timeoutMs' | 'signal' | 'affinity' | 'retryOnFailure'> {
   /** Receives the cancellation of the call, which ends its attempts and then its response. It costs less than a signal. */
   readonly onBegin?: ((cancellation: Cancellation) => void) | undefined;
+  /**
+   * Whether the call fails at once, with a `BusyError`, if all replicas that match are at their limit or ask not to be called.
+   * Default: it waits for replicas that ask not to be called, and limits are not looked at.
+   */
+  readonly failWhenBusy?: boolean | undefined;
 }
 
 /** Options of every call. */

@@ -1,4 +1,4 @@
-import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { AnyserveError, type ErrorCode, getErrorMessage } from '../core/errors.js';
 import { explainTlsError } from '../core/tls.js';
 
 /** Error of an attempt in which the replica did no work, for example because it can't be connected to. */
@@ -23,4 +23,14 @@ export function toConnectionError(place: string, error: unknown): NotStartedErro
   const { code } = error as NodeJS.ErrnoException;
   const reason = explainTlsError(error) ?? CONNECTION_ERROR_REASONS[code ?? ''] ?? getErrorMessage(error);
   return new NotStartedError('unavailable', `${place}: ${reason}`, { cause: error });
+}
+/** The failure of a call that no replica takes now: all are at their limit, or ask not to be called. */
+export class BusyError extends AnyserveError {
+  /** Time after which a replica can be called again, in ms. */
+  readonly retryAfterMs: number;
+
+  constructor(code: ErrorCode, message: string, retryAfterMs: number, options?: { cause?: unknown }) {
+    super(code, message, options);
+    this.retryAfterMs = retryAfterMs;
+  }
 }

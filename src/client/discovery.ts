@@ -24,6 +24,8 @@ export interface DiscoveryRequest {
   readonly excluded: readonly ReplicaId[];
   /** Calls with the same key go to the same replica, if the client picks replicas that way. */
   readonly affinity?: string | undefined;
+  /** Whether replicas that run as many calls as they can are left out. */
+  readonly leavesOutFull?: boolean | undefined;
   readonly timeoutMs: number;
   readonly cancellation: Cancellation;
 }
@@ -36,7 +38,9 @@ export interface DiscoveryRequest {
 export type DiscoveryResult =
   | { readonly kind: 'found'; readonly target: Target }
   | { readonly kind: 'none'; readonly isWarming: boolean; readonly otherProtocol?: Protocol | undefined }
-  | { readonly kind: 'pushed_back'; readonly untilMs: number };
+  | { readonly kind: 'pushed_back'; readonly untilMs: number }
+  /** With `leavesOutFull`: all replicas that match run as many calls as they can. */
+  | { readonly kind: 'full' };
 
 /** Outcome of an attempt at a target. */
 export type AttemptOutcome =

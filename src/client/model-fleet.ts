@@ -96,9 +96,14 @@ export class ModelFleet {
     return discovery;
   }
 
-  /** Counts the replicas, in any state, that {@link getDiscovery} finds. */
-  countReplicas(...view: Parameters<ModelFleet['getDiscovery']>): number {
-    return this.getDiscovery(...view).count;
+  /** Stands for the current list of replicas: another object after each change. */
+  get snapshot(): object {
+    return this.#getGroups();
+  }
+
+  /** Returns whether a replica offers a model. */
+  hasModel(name: string): boolean {
+    return this.#getGroups().has(name);
   }
 
   /** Lists the names of the models that replicas offer, in any state. */

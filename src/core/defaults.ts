@@ -24,6 +24,9 @@ export const DEFAULTS = {
   maxGatewayBodyBytes: 100 * 1024 * 1024,
   /** Maximum size of all request bodies in the gateway together. */
   maxGatewayBufferBytes: 512 * 1024 * 1024,
+  /** Calls that wait in a gateway for a replica, at most, and how long. */
+  maxQueuedCalls: 100,
+  queueTimeoutMs: 30_000,
   maxConcurrency: 64,
   /** Concurrency limit for an engine that batches calls. Fewer concurrent calls would limit its throughput. */
   engineMaxConcurrency: 256,

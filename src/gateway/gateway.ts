@@ -9,19 +9,26 @@ import {
   serializeOpenaiError,
 } from '../client/http-calls/openai-error.js';
 import type { ModelFleet } from '../client/model-fleet.js';
-import type { Clock } from '../core/ports.js';
+import { isLoopback } from '../core/host.js';
+import type { Clock, Random } from '../core/ports.js';
 import { type Listener, type ListenerOptions, startListener } from '../http/listener.js';
 import { ConnectionLimit, countOpenFiles } from '../http/open-files.js';
 import { getHeaderValues, parseTarget, toOriginForm } from '../http/request-head.js';
+import type { FinishedCall } from '../telemetry/finished-call.js';
+import { GatewayMetrics } from '../telemetry/gateway-metrics.js';
 import type { Aliases } from './aliases.js';
 import { BodyBuffer } from './body-buffer.js';
 import { type CallPath, createCallPaths, findPathProblem, isStatefulPath } from './call-paths.js';
-import type { FinishedCall } from './model-call.js';
+import type { QueueLimits } from './call-queue.js';
 import { ModelCalls } from './model-calls.js';
 import { ANONYMOUS, type Caller, type FindCaller } from './steering.js';
+import { WebPages, type WebPagesOptions } from './web-pages.js';
 
 /** Settings of a gateway. */
-export interface GatewaySettings extends Pick<ListenerOptions, 'host' | 'port' | 'tls'> {
+export interface GatewaySettings
+  extends Pick<ListenerOptions, 'host' | 'port' | 'tls'>,
+    QueueLimits,
+    Pick<WebPagesOptions, 'corsOrigin' | 'machineName' | 'allowedHosts'> {
   readonly aliases: Aliases;
   /** Paths after `/v1` that are forwarded too, such as `/tokenize`. */
   readonly allowedPaths: readonly string[];
@@ -29,13 +36,15 @@ export interface GatewaySettings extends Pick<ListenerOptions, 'host' | 'port' |
   readonly passedHeaders: readonly string[];
   /** Finds the caller of a key. Undefined: no key is required. */
   readonly findCaller?: FindCaller | undefined;
-  /** Origin of web pages that can call the gateway; `*` for all. Undefined: none. */
-  readonly corsOrigin?: string | undefined;
   readonly hasAffinity: boolean;
   readonly maxBodyBytes: number;
   /** Maximum total size of the request bodies in memory. */
   readonly maxTotalBytes: number;
+  /** Timeout for a caller that reads nothing of its response, in ms. Default: 30,000. */
+  readonly readTimeoutMs?: number | undefined;
   readonly onFinish: (call: FinishedCall) => void;
+  /** Version of this program, for metrics. */
+  readonly version: string;
 }
 
 /** The parts that a gateway calls replicas with. It closes them. */
@@ -60,9 +69,9 @@ const REQUEST_TIMEOUT_MS = 600_000;
 export async function startGateway(
   settings: GatewaySettings,
   upstream: GatewayUpstream,
-  clock: Clock,
+  { clock, random }: { readonly clock: Clock; readonly random: Random },
 ): Promise<Gateway> {
-  const front = new GatewayFront(settings, upstream, clock);
+  const front = new GatewayFront(settings, upstream, clock, random);
   const connections = new ConnectionLimit(await countOpenFiles());
   const listener = await startListener(
     {
@@ -79,6 +88,7 @@ export async function startGateway(
       connections,
     },
   );
+  front.setAddress(listener.address);
   upstream.fleet.start();
   return {
     url: listener.url,
@@ -98,20 +108,35 @@ class GatewayFront {
   readonly #fleet: ModelFleet;
   readonly #models: ModelList;
   readonly #calls: ModelCalls;
+  readonly #pages: WebPages;
+  readonly #metrics: GatewayMetrics;
   readonly #paths: ReadonlyMap<string, CallPath>;
   readonly #clock: Clock;
   #isDraining = false;
+  /** Whether it listens only on loopback. The host can be a name that resolves to it. */
+  #isLocal = true;
   #callsInProgress = 0;
   #onIdle = (): void => {};
   readonly #onCallEnd = (): void => {
     if (--this.#callsInProgress === 0) this.#onIdle();
   };
 
-  constructor(settings: GatewaySettings, { fleet, caller }: GatewayUpstream, clock: Clock) {
+  constructor(settings: GatewaySettings, { fleet, caller }: GatewayUpstream, clock: Clock, random: Random) {
     this.#settings = settings;
     this.#fleet = fleet;
     this.#clock = clock;
     this.#models = new ModelList(fleet, settings.aliases, clock.epochMs());
+    this.#metrics = new GatewayMetrics({
+      version: settings.version,
+      isKnownModel: (name) => settings.aliases.has(name) || fleet.hasModel(name),
+      countWaiting: () => this.#calls.waitingCount,
+      countRunning: () => this.#callsInProgress,
+    });
+    this.#pages = new WebPages({
+      ...settings,
+      needsKey: settings.findCaller !== undefined,
+      isLocal: () => this.#isLocal,
+    });
     this.#paths = createCallPaths(settings.allowedPaths);
     this.#calls = new ModelCalls({
       ...settings,
@@ -119,8 +144,18 @@ class GatewayFront {
       caller,
       bodies: new BodyBuffer(settings),
       filterHeaders: createRequestFilter(settings.passedHeaders),
+      onFinish: (call) => {
+        this.#metrics.record(call);
+        settings.onFinish(call);
+      },
       clock,
+      random,
     });
+  }
+
+  /** Records the address that it listens on. */
+  setAddress(address: string): void {
+    this.#isLocal = isLoopback(address);
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
@@ -134,10 +169,13 @@ class GatewayFront {
     const pathProblem = findPathProblem(path);
     if (pathProblem !== undefined) return createRequestError(pathProblem);
     if (path === '/livez' || path === '/readyz') return this.#sendHealth(response, path === '/readyz');
-    if (this.#allowOrigin(request, response)) return undefined;
+    const pageProblem = this.#pages.findProblem(request);
+    if (pageProblem) return pageProblem;
+    if (this.#pages.respond(request, response)) return undefined;
     const { findCaller } = this.#settings;
     const caller = findCaller ? findCaller(getHeaderValues(request.rawHeaders, 'authorization')) : ANONYMOUS;
     if (!caller) return UNKNOWN_KEY;
+    if (path === METRICS_PATH && request.method === 'GET') return this.#sendMetrics(response, caller);
     const isModels = path === MODELS_PATH || path.startsWith(`${MODELS_PATH}/`);
     const callPath = this.#paths.get(path);
     if (!isModels && !callPath) return createPathError(path);
@@ -155,6 +193,7 @@ class GatewayFront {
     search: string,
     caller: Caller,
   ): OpenaiError | undefined {
+    if (getHeaderValues(request.rawHeaders, 'content-type').length > 1) return REPEATED_TYPE;
     const encoding = request.headers['content-encoding'];
     if (encoding !== undefined && encoding !== 'identity') return createEncodingError(encoding);
     this.#callsInProgress++;
@@ -185,6 +224,14 @@ class GatewayFront {
     return this.#fleet.isLoaded ? undefined : 'no API server has sent a list of replicas';
   }
 
+  /** Sends the metrics. They have the names of all keys, so callers that are restricted do not get them. */
+  #sendMetrics(response: ServerResponse, { canSteer }: Caller): OpenaiError | undefined {
+    if (!canSteer) return createRequestError('the metrics need a key with "steer"', { status: 403 });
+    const { contentType } = this.#metrics;
+    void this.#metrics.render().then((text) => response.writeHead(200, { 'content-type': contentType }).end(text));
+    return undefined;
+  }
+
   /** Sends the list of models, or one entry of it. */
   async #sendModels(response: ServerResponse, path: string, caller: Caller): Promise<void> {
     if (!this.#fleet.isLoaded) await this.#fleet.waitForList();
@@ -192,30 +239,15 @@ class GatewayFront {
     const name = decodeModelName(path.slice(MODELS_PATH.length + 1));
     const entry =
       path === MODELS_PATH
-        ? { object: 'list', data: this.#models.list(isVisible) }
+        ? { object: 'list', data: this.#models.list(caller.selector.text, isVisible) }
         : this.#models.find(name, isVisible);
     if (entry) sendJson(response, entry);
     else sendOpenaiError(response, this.#calls.createUnknownModelError(name, caller));
   }
-
-  /** Adds the headers that let web pages of the allowed origin read the response. Returns whether it has responded. */
-  #allowOrigin(request: IncomingMessage, response: ServerResponse): boolean {
-    const { corsOrigin } = this.#settings;
-    if (corsOrigin === undefined || request.headers.origin === undefined) return false;
-    response.setHeader('access-control-allow-origin', corsOrigin);
-    if (request.method !== 'OPTIONS') return false;
-    response.writeHead(204, {
-      'access-control-allow-methods': 'GET, POST',
-      'access-control-allow-headers':
-        request.headers['access-control-request-headers'] ?? 'authorization, content-type',
-      'access-control-max-age': '600',
-    });
-    response.end();
-    return true;
-  }
 }
 
 const MODELS_PATH = '/v1/models';
+const METRICS_PATH = '/metrics';
 
 const UNKNOWN_KEY: OpenaiError = {
   status: 401,
@@ -224,6 +256,9 @@ const UNKNOWN_KEY: OpenaiError = {
   code: 'invalid_api_key',
   headers: { 'www-authenticate': 'Bearer' },
 };
+
+/** An engine could read the body as the other type, with another model in it. */
+const REPEATED_TYPE = createRequestError('the request has more than one content-type header');
 
 function createPathError(path: string): OpenaiError {
   if (isStatefulPath(path)) {

@@ -1,22 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Cancellation } from '../client/cancellation.js';
-import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { describeFailure } from '../client/http-calls/call-error.js';
+import { AnyserveError } from '../core/errors.js';
+import type { FinishedCall, TokenUsage } from '../telemetry/finished-call.js';
 import type { CallPath } from './call-paths.js';
 import type { Caller } from './steering.js';
-
-/** A finished call, for logs and metrics. */
-export interface FinishedCall {
-  readonly caller: string | undefined;
-  readonly path: string;
-  readonly model: string | undefined;
-  readonly replicaId: string | undefined;
-  readonly status: number;
-  readonly attempts: number;
-  readonly durationMs: number;
-  readonly responseBytes: number;
-  /** Why the response is incomplete; undefined if it is complete. */
-  readonly failure: string | undefined;
-}
 
 /** Status of a call whose caller has left, in logs. Source: nginx. */
 export const ABORTED_STATUS = 499;
@@ -34,8 +22,11 @@ export class ModelCall {
   attempts = 0;
   /** Whether the caller has closed its connection before the end of the response. */
   isAbandoned = false;
+  /** The tokens that the response says it used. */
+  usage: TokenUsage | undefined;
   readonly #startedAtMs: number;
-  #cancellation: Cancellation | undefined;
+  #firstByteMs: number | undefined;
+  #cancellation: Pick<Cancellation, 'cancel'> | undefined;
 
   constructor(
     request: IncomingMessage,
@@ -59,9 +50,14 @@ export class ModelCall {
   }
 
   /** Sets what is cancelled when the caller closes its connection. */
-  cancelWith(cancellation: Cancellation): void {
+  cancelWith(cancellation: Pick<Cancellation, 'cancel'>): void {
     this.#cancellation = cancellation;
     if (this.isAbandoned) this.#cancel();
+  }
+
+  /** Records that the first byte of a stream of events has arrived. */
+  recordFirstByte(nowMs: number): void {
+    this.#firstByteMs = nowMs - this.#startedAtMs;
   }
 
   /** Describes the call at its end. */
@@ -74,8 +70,10 @@ export class ModelCall {
       status: this.isAbandoned ? ABORTED_STATUS : status,
       attempts: this.attempts,
       durationMs: nowMs - this.#startedAtMs,
+      firstByteMs: this.#firstByteMs,
       responseBytes,
-      failure: error === undefined || this.isAbandoned ? undefined : getErrorMessage(error),
+      usage: this.usage,
+      failure: error === undefined || this.isAbandoned ? undefined : describeFailure(error),
     };
   }
 

@@ -4,9 +4,10 @@ import { getHeader } from '../client/http-calls/http-failure.js';
 import type { BodySink, IncomingResponse } from '../client/http-calls/incoming-response.js';
 import { serializeOpenaiError } from '../client/http-calls/openai-error.js';
 import { AnyserveError } from '../core/errors.js';
+import { BodyTail } from './token-usage.js';
 
-/** Timeout for a caller that reads nothing of its response, in ms. */
-const READ_TIMEOUT_MS = 30_000;
+/** Default timeout for a caller that reads nothing of its response, in ms. */
+export const READ_TIMEOUT_MS = 30_000;
 
 /** Maximum size of a body that is sent as a string, in bytes. */
 const MAX_STRING_BYTES = 16 * 1024;
@@ -16,6 +17,8 @@ export interface RelayEnd {
   readonly error: unknown;
   /** Number of bytes of the body that were sent. */
   readonly bytes: number;
+  /** The last pieces of the body: at least 2 KiB, or all of it. */
+  readonly tail: readonly Buffer[];
 }
 
 /**
@@ -25,35 +28,36 @@ export interface RelayEnd {
 export function relayResponse(
   incoming: IncomingResponse,
   response: ServerResponse,
-  addedHeaders: readonly string[],
+  { addedHeaders, readTimeoutMs }: { readonly addedHeaders: readonly string[]; readonly readTimeoutMs: number },
   onEnd: (end: RelayEnd) => void,
 ): void {
   const { status, reason, headers: received } = incoming.head;
-  const headers = filterResponseHeaders(received);
+  const headers = filterResponseHeaders(received, status);
   headers.push(...addedHeaders);
   response.sendDate = false;
   if (incoming.isComplete) {
-    sendWhole(incoming, response, headers, onEnd);
+    const { pieces: tail } = incoming;
+    onEnd({ error: undefined, bytes: sendWhole(incoming, response, headers, readTimeoutMs), tail });
     return;
   }
   // Node sends what is written before `uncork` in one system call.
   response.cork();
   response.writeHead(status, reason, headers);
-  incoming.pipe(new Relay(incoming, response, onEnd));
+  incoming.pipe(new Relay(incoming, response, readTimeoutMs, onEnd));
   incoming.resume();
   response.uncork();
 }
 
 /**
  * Sends a response that has arrived as a whole. Node writes a head and a string with one system call, but a head and a buffer with
- * a slower one for several buffers.
+ * a slower one for several buffers. Returns the number of bytes of the body.
  */
 function sendWhole(
   { head, pieces }: IncomingResponse,
   response: ServerResponse,
   headers: string[],
-  onEnd: (end: RelayEnd) => void,
-): void {
+  readTimeoutMs: number,
+): number {
   let bytes = 0;
   for (const piece of pieces) bytes += piece.length;
   if (bytes > 0 && getHeader(head.headers, 'content-length') === undefined)
@@ -64,8 +68,15 @@ function sendWhole(
   else for (const piece of pieces) response.write(piece);
   // Before `end`, which would add an empty string to what is written, and so make it several buffers.
   response.uncork();
+  endResponse(response, readTimeoutMs);
+  return bytes;
+}
+
+/** Ends a response. Closes the connection if the caller reads nothing of the rest, which would stay in memory. */
+export function endResponse(response: ServerResponse, readTimeoutMs: number): void {
   response.end();
-  onEnd({ error: undefined, bytes });
+  // Node sets another timeout when everything is written and the next request can come.
+  if (!response.writableFinished) response.socket?.setTimeout(readTimeoutMs);
 }
 
 function toLatin1(pieces: readonly Buffer[]): string {
@@ -77,36 +88,42 @@ function toLatin1(pieces: readonly Buffer[]): string {
 class Relay implements BodySink {
   readonly #incoming: IncomingResponse;
   readonly #response: ServerResponse;
+  readonly #readTimeoutMs: number;
   readonly #onEnd: (end: RelayEnd) => void;
+  readonly #tail = new BodyTail();
   #bytes = 0;
   #isWaiting = false;
 
-  constructor(incoming: IncomingResponse, response: ServerResponse, onEnd: (end: RelayEnd) => void) {
+  constructor(
+    incoming: IncomingResponse,
+    response: ServerResponse,
+    readTimeoutMs: number,
+    onEnd: (end: RelayEnd) => void,
+  ) {
     this.#incoming = incoming;
     this.#response = response;
+    this.#readTimeoutMs = readTimeoutMs;
     this.#onEnd = onEnd;
   }
 
   onBody(bytes: Buffer): void {
     this.#bytes += bytes.length;
+    this.#tail.add(bytes);
     if (!this.#response.write(bytes) && !this.#isWaiting) this.#waitForCaller();
   }
 
   onEnd(): void {
-    this.#response.end();
-    this.#onEnd({ error: undefined, bytes: this.#bytes });
+    endResponse(this.#response, this.#readTimeoutMs);
+    this.#onEnd({ error: undefined, bytes: this.#bytes, tail: this.#tail.pieces });
   }
 
   onFailure(error: unknown): void {
-    if (this.#isEventStream) this.#response.write(createErrorEvent(error));
+    if (isEventStream(this.#incoming.head.headers)) this.#response.write(createErrorEvent(error));
     // After what was written, the connection closes without the end of the response.
     this.#response.uncork();
+    this.#response.socket?.setTimeout(this.#readTimeoutMs);
     this.#response.socket?.destroySoon();
-    this.#onEnd({ error, bytes: this.#bytes });
-  }
-
-  get #isEventStream(): boolean {
-    return getHeader(this.#incoming.head.headers, 'content-type')?.startsWith('text/event-stream') ?? false;
+    this.#onEnd({ error, bytes: this.#bytes, tail: this.#tail.pieces });
   }
 
   /** Stops reading from the replica until the caller has read what was sent. */
@@ -114,13 +131,18 @@ class Relay implements BodySink {
     const { socket } = this.#response;
     this.#isWaiting = true;
     this.#incoming.pause();
-    socket?.setTimeout(READ_TIMEOUT_MS);
+    socket?.setTimeout(this.#readTimeoutMs);
     this.#response.once('drain', () => {
       this.#isWaiting = false;
       socket?.setTimeout(0);
       this.#incoming.resume();
     });
   }
+}
+
+/** Returns whether a response is a stream of events. */
+export function isEventStream(headers: readonly string[]): boolean {
+  return getHeader(headers, 'content-type')?.startsWith('text/event-stream') ?? false;
 }
 
 /** Creates an event with an error in OpenAI's form. The empty lines end an event that was cut off. */

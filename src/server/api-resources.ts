@@ -1,6 +1,7 @@
 import type { Request, RequestHandler } from 'express';
 import { EVENTS_PATH } from '../api/event-query.js';
 import { EXPLAIN_PATH } from '../api/explanation-json.js';
+import { OPEN_REGISTRATION, REGISTRATION_HEADER } from '../api/registration.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
 import { WATCH_PATH } from '../api/watch-events.js';
 import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
@@ -41,6 +42,8 @@ export interface ResourceOptions {
   readonly maxStreamsPerPeer?: number | undefined;
   /** The open watch streams, which the caller drains. Default: an own one. */
   readonly watches?: WatchHub | undefined;
+  /** Whether registrations need neither a token nor a certificate. Default: false. */
+  readonly isRegistrationOpen?: boolean | undefined;
   /** The last events of the registry. Default: one that stays empty. */
   readonly history?: ReadableHistory | undefined;
   /** The open event streams, which the caller closes. */
@@ -111,7 +114,7 @@ export function createApiResources(options: ResourceOptions): readonly ApiResour
       methods: { GET: createEventsHandler({ ...options, history, streams, lists }) },
     },
     { path: WATCH_PATH, access: 'read', methods: { GET: createWatchHandler({ ...options, watches, streams }) } },
-    { path: '/health', access: 'open', methods: { GET: handleHealth } },
+    { path: '/health', access: 'open', methods: { GET: createHealthHandler(options.isRegistrationOpen) } },
     { path: '/livez', access: 'open', methods: { GET: handleLivez } },
     { path: '/readyz', access: 'open', methods: { GET: createReadyzHandler(readiness) } },
   ];
@@ -121,5 +124,8 @@ function createEmptyHistory(clock: Clock): ReadableHistory {
   return new EventHistory<never>({ epoch: 'none', clock, serialize: () => undefined });
 }
 
-/** Handles `GET /health` with the same response as the Python server. */
-const handleHealth: RequestHandler = (_request, response) => sendJson(response, 200, '{"status":"healthy"}');
+/** Creates the handler of `GET /health`, with the same body as the Python server's. */
+function createHealthHandler(isRegistrationOpen = false): RequestHandler {
+  const headers = isRegistrationOpen ? { [REGISTRATION_HEADER]: OPEN_REGISTRATION } : {};
+  return (_request, response) => sendJson(response, 200, '{"status":"healthy"}', headers);
+}

@@ -36,6 +36,7 @@ export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer
   const { host, registry, clock, events, tls, tokens, ackTimeoutMs } = options;
   let isLocal = isLoopback(host);
   const hosts = new HostCheck({ ...options, isLocal: () => isLocal });
+  const isRegistrationOpen = !tokens?.register && !tls?.().ca;
   const connections = new ConnectionLimit(await countOpenFiles());
   const openFiles = { name: 'open_files', getReason: () => connections.findProblem() };
   const readiness = new Readiness([openFiles, ...(options.readinessChecks ?? [])]);
@@ -43,13 +44,13 @@ export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer
   const deadPeers = new DeadPeerDetector({ registry, clock, events, ackTimeoutMs, ...kernel });
   const streams = new EventStreams(clock);
   const watches = new WatchHub({ ...options, deadPeers, streams });
-  const app = createApiApp({ ...options, readiness, deadPeers, hosts, streams, watches });
+  const app = createApiApp({ ...options, isRegistrationOpen, readiness, deadPeers, hosts, streams, watches });
   const listener = await listen(app, options, connections).catch((error) => {
     deadPeers.close();
     throw error;
   });
   readiness.markServing();
-  if (!isLoopback(host) && !tokens?.register && !tls?.().ca) {
+  if (!isLoopback(host) && isRegistrationOpen) {
     events.emit({ kind: 'registration_unprotected', host });
   }
   // The host can be a name that resolves to loopback.

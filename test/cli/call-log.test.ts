@@ -1,6 +1,6 @@
 import { beforeEach, expect, it } from 'vitest';
 import { CallLog } from '../../src/cli/call-log.js';
-import type { FinishedCall } from '../../src/gateway/model-call.js';
+import type { FinishedCall } from '../../src/telemetry/finished-call.js';
 import { ManualClock } from '../support/manual-clock.js';
 
 const CALL: FinishedCall = {
@@ -11,7 +11,9 @@ const CALL: FinishedCall = {
   status: 200,
   attempts: 1,
   durationMs: 12.34,
+  firstByteMs: undefined,
   responseBytes: 10,
+  usage: undefined,
   failure: undefined,
 };
 

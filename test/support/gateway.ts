@@ -1,9 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
+import { SerializedReplica } from '../../src/api/serialized-replica.js';
 import { type GatewayOptions, startHttpGateway } from '../../src/compose-gateway.js';
+import type { LeaseId } from '../../src/core/ids.js';
+import type { ReplicaLoad } from '../../src/core/load.js';
 import { EMPTY_SELECTOR } from '../../src/core/selector.js';
-import type { FinishedCall } from '../../src/gateway/model-call.js';
 import type { ScalarPairs } from '../../src/json/capability-json.js';
-import { registerEngine, startTestApiServer } from './api-server.js';
+import type { FinishedCall } from '../../src/telemetry/finished-call.js';
+import { startTestApiServer } from './api-server.js';
+import { replica, withEndpoint } from './replicas.js';
 import { until } from './until.js';
 
 interface ModelsResponse {
@@ -20,6 +24,7 @@ export async function startTestGateway(options: Partial<GatewayOptions> = {}, ke
     access: {},
     host: '127.0.0.1',
     port: 0,
+    onWarning: () => {},
     aliases: new Map(),
     selector: EMPTY_SELECTOR,
     pick: 'round-robin',
@@ -28,12 +33,26 @@ export async function startTestGateway(options: Partial<GatewayOptions> = {}, ke
     passedHeaders: [],
     maxBodyBytes: 1024 * 1024,
     maxTotalBytes: 4 * 1024 * 1024,
+    maxQueuedCalls: 100,
+    queueTimeoutMs: 30_000,
     onFinish: (call) => finished.push(call),
     ...options,
   });
+  const leases = new Map<string, LeaseId>();
+  /** Reports the load of a replica. The gateway receives it within 5 s. */
+  const reportLoad = (id: string, load: ReplicaLoad): void =>
+    server.registry.loads.record(leases.get(id) as LeaseId, load);
   /** Registers a replica. The returned function removes it. */
-  const register = (id: string, endpoint: string, ...capabilities: ScalarPairs[]): Promise<() => Promise<unknown>> =>
-    registerEngine(server, id, endpoint, capabilities);
+  const register = async (
+    id: string,
+    endpoint: string,
+    ...capabilities: ScalarPairs[]
+  ): Promise<() => Promise<unknown>> => {
+    const offered = withEndpoint(replica(id, ...(capabilities.length > 0 ? capabilities : [{ model: 'm' }])), endpoint);
+    const lease = await server.registry.register(new SerializedReplica(offered), { host: '127.0.0.1' }, () => {});
+    leases.set(id, lease);
+    return async () => server.registry.release(lease, 'closed');
+  };
   /** Waits until the gateway lists exactly these models. */
   const waitForModels = (...names: string[]): Promise<void> =>
     until(`the gateway lists ${names}`, async () => {
@@ -45,9 +64,15 @@ export async function startTestGateway(options: Partial<GatewayOptions> = {}, ke
         names,
       );
     });
-  const post = (path: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> =>
+  const post = (
+    path: string,
+    body: unknown,
+    headers: Record<string, string> = {},
+    redirect: 'follow' | 'manual' = 'follow',
+  ): Promise<Response> =>
     fetch(`${gateway.url}${path}`, {
       method: 'POST',
+      redirect,
       headers: { 'content-type': 'application/json', ...authorization, ...headers },
       body: typeof body === 'string' ? body : JSON.stringify(body),
     });
@@ -56,6 +81,7 @@ export async function startTestGateway(options: Partial<GatewayOptions> = {}, ke
     gateway,
     finished,
     register,
+    reportLoad,
     post,
     waitForModels,
     async close(): Promise<void> {

@@ -9,6 +9,8 @@ export type CandidateChoice =
   /** `isRetry`: all of them have failed in this call. */
   | { readonly kind: 'candidates'; readonly candidates: readonly ReplicaCandidate[]; readonly isRetry: boolean }
   | { readonly kind: 'pushed_back'; readonly untilMs: number }
+  /** All of them run as many calls as they can. */
+  | { readonly kind: 'full' }
   | { readonly kind: 'none' };
 
 /** Groups of candidates, in the order of preference. */
@@ -38,15 +40,20 @@ export class Candidates {
     this.#isPreferred = isPreferred;
   }
 
-  /** Returns the candidates for a call at which these replicas have failed. */
-  choose(excluded: readonly ReplicaId[]): CandidateChoice {
+  /**
+   * Returns the candidates for a call at which these replicas have failed. With `leavesOutFull`, leaves out those that run as many
+   * calls as they can.
+   */
+  choose(excluded: readonly ReplicaId[], leavesOutFull = false): CandidateChoice {
     const { ready, preferred, suspect } = this.#getGroups();
-    if (excluded.length === 0 && !this.#stats.hasImpaired && ready.length > 0)
+    const isFull = (candidate: ReplicaCandidate): boolean => leavesOutFull && candidate.stats.isFull;
+    if (excluded.length === 0 && !this.#stats.hasImpaired && ready.length > 0 && !preferred.some(isFull))
       return { kind: 'candidates', candidates: preferred, isRetry: false };
     const nowMs = this.#stats.nowMs();
     const isUntried = ({ target }: ReplicaCandidate): boolean =>
       target.replicaId === undefined || !excluded.includes(target.replicaId);
-    const isOpen = ({ stats }: ReplicaCandidate): boolean => stats.pushedBackUntilMs <= nowMs;
+    const isPushedBack = ({ stats }: ReplicaCandidate): boolean => stats.pushedBackUntilMs > nowMs;
+    const isOpen = (candidate: ReplicaCandidate): boolean => !isPushedBack(candidate) && !isFull(candidate);
     const isIn = ({ stats }: ReplicaCandidate): boolean => !stats.ejection.isEjected(nowMs);
     const isWilling = ({ stats }: ReplicaCandidate): boolean => stats.avoidedUntilMs <= nowMs;
     const filters: ((candidate: ReplicaCandidate) => boolean)[] = [
@@ -63,6 +70,7 @@ export class Candidates {
     }
     const all = [...ready, ...suspect];
     if (all.length === 0) return { kind: 'none' };
+    if (!all.every(isPushedBack)) return { kind: 'full' };
     return { kind: 'pushed_back', untilMs: Math.min(...all.map(({ stats }) => stats.pushedBackUntilMs)) };
   }
 

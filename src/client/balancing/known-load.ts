@@ -50,6 +50,11 @@ export class KnownLoad {
     return (this.#fromResponse?.load.waiting ?? 0) > 0 || (this.#fromServer?.load.waiting ?? 0) > 0;
   }
 
+  /** Whether a report, of any age, had a limit. It is checked first, because reading a clock takes longer. */
+  get hasLimit(): boolean {
+    return this.#fromResponse?.load.limit !== undefined || this.#fromServer?.load.limit !== undefined;
+  }
+
   /** Estimates the current load, if a report is recent enough. `ownCalls`: the calls of this client that are in progress. */
   estimate(ownCalls: number, nowMs: number): ReplicaLoad | undefined {
     const newest = this.#findNewest(nowMs);

@@ -61,6 +61,13 @@ export class ReplicaStats {
     return this.load.estimate(this.inFlight, this.#all.nowMs());
   }
 
+  /** Whether the replica has reported a limit, and runs as many calls. */
+  get isFull(): boolean {
+    if (!this.load.hasLimit) return false;
+    const { running = 0, limit = Number.POSITIVE_INFINITY } = this.currentLoad ?? {};
+    return running >= limit;
+  }
+
   /** Whether the replica reported that calls wait, and they probably still do. */
   get hasWaitingCalls(): boolean {
     return this.load.isWaiting && (this.currentLoad?.waiting ?? 0) > 0;

@@ -90,8 +90,8 @@ export class TableDiscovery implements Discovery, AttemptOwner {
   }
 
   #findInTable(request: DiscoveryRequest): DiscoveryResult | Promise<DiscoveryResult> {
-    const choice = this.#candidates.choose(request.excluded);
-    if (choice.kind === 'pushed_back') return choice;
+    const choice = this.#candidates.choose(request.excluded, request.leavesOutFull);
+    if (choice.kind === 'pushed_back' || choice.kind === 'full') return choice;
     if (choice.kind === 'none') return this.#askServers(request, undefined);
     const { target } = this.#options.picker.pick(choice.candidates, request);
     return choice.isRetry ? this.#askServers(request, target) : { kind: 'found', target };
@@ -110,6 +110,12 @@ export class TableDiscovery implements Discovery, AttemptOwner {
 
   recordResponse(target: Target): void {
     this.#lastTarget = target;
+  }
+
+  /** Whether replicas match, and all of them ask not to be called or run as many calls as they can. */
+  get isBusy(): boolean {
+    const { kind } = this.#candidates.choose([], true);
+    return kind === 'pushed_back' || kind === 'full';
   }
 
   /** Number of replicas in the list, in any state. */

@@ -4,7 +4,7 @@ export interface ConversationMembers {
   readonly user: string | undefined;
 }
 
-/** Maximum number of bytes of a request that stand for its conversation. */
+/** Maximum number of bytes, or of UTF-16 units of a key, that stand for a conversation. */
 const AFFINITY_BYTES = 1024;
 
 /**
@@ -15,6 +15,7 @@ export function getAffinityKey(
   { promptCacheKey, user }: ConversationMembers,
   body: readonly Buffer[],
 ): string | undefined {
-  if (promptCacheKey !== undefined) return promptCacheKey;
-  return user ?? body[0]?.toString('latin1', 0, AFFINITY_BYTES);
+  const key = promptCacheKey ?? user;
+  // Hashing a key of 100 MB would take longer than the call.
+  return key?.slice(0, AFFINITY_BYTES) ?? body[0]?.toString('latin1', 0, AFFINITY_BYTES);
 }

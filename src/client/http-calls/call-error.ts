@@ -1,12 +1,21 @@
-import { type AnyserveError, toHttpStatus } from '../../core/errors.js';
+import { AnyserveError, getErrorMessage, toHttpStatus } from '../../core/errors.js';
+import { BusyError } from '../connection-errors.js';
 import { HttpStatusError } from './http-failure.js';
 import { createRequestError, type OpenaiError } from './openai-error.js';
 
 /** Maximum number of errors in a chain of causes. */
 const MAX_CAUSES = 5;
 
-/** Tells OpenAI's clients not to repeat a call that was already tried at another replica. */
-export const NO_RETRY_HEADER = { 'x-should-retry': 'false' };
+/**
+ * Creates the headers that say when a call can be repeated. OpenAI's clients do not repeat it with `x-should-retry: false`, for a
+ * call that was already tried at another replica.
+ */
+export function createRetryHeaders(error: AnyserveError, attempts: number): Record<string, string> {
+  return {
+    ...(error instanceof BusyError && { 'retry-after': String(Math.max(1, Math.ceil(error.retryAfterMs / 1000))) }),
+    ...(attempts > 1 && { 'x-should-retry': 'false' }),
+  };
+}
 
 /** The error for a request that only the engine of the response before it can handle. */
 export const STATEFUL_ERROR = createRequestError(
@@ -24,6 +33,12 @@ export function findStatusError(error: AnyserveError): HttpStatusError | undefin
   return undefined;
 }
 
+/** Describes a failure for logs. Leaves out the message of an engine, which can repeat text of the request. */
+export function describeFailure(error: unknown): string {
+  const failed = error instanceof AnyserveError ? findStatusError(error) : undefined;
+  return failed ? `the last response was HTTP ${failed.response.status}` : getErrorMessage(error);
+}
+
 /** Converts the error of a call that has no response of a replica. */
 export function toOpenaiError(error: AnyserveError, attempts: number): OpenaiError {
   const { code, message } = error;
@@ -36,7 +51,7 @@ export function toOpenaiError(error: AnyserveError, attempts: number): OpenaiErr
     code,
     headers: {
       ...(status === 503 && { 'retry-after': '1' }),
-      ...(attempts > 1 && NO_RETRY_HEADER),
+      ...createRetryHeaders(error, attempts),
     },
   };
 }

@@ -1,3 +1,7 @@
+import { AnyserveError } from '../../core/errors.js';
+import { quote } from '../../core/quoting.js';
+import { isHttpToken } from '../../http/engine-client/field-text.js';
+
 /** Request headers that are passed on to a replica. Everything else stays here: credentials above all. */
 const PASSED_HEADERS = [
   'content-type',
@@ -16,8 +20,15 @@ const STAINLESS_PREFIX = 'x-stainless-';
 /** Beginning of the headers that are between a caller and the gateway, or between an engine and the gateway. */
 const OWN_PREFIX = 'x-anyserve-';
 
-/** Headers that are about one connection (RFC 9110, section 7.6.1). */
-const HOP_BY_HOP = new Set([
+/** Beginning of the headers with which a server lets web pages of other origins read it (CORS). */
+const CORS_PREFIX = 'access-control-';
+
+/**
+ * Response headers that stay here: those about one connection (RFC 9110, section 7.6.1), and `alt-svc`, with which an engine would
+ * tell callers to connect to another server instead of the gateway (RFC 7838).
+ */
+const DROPPED_HEADERS = new Set([
+  'alt-svc',
   'connection',
   'keep-alive',
   'proxy-authenticate',
@@ -28,6 +39,27 @@ const HOP_BY_HOP = new Set([
   'transfer-encoding',
   'upgrade',
 ]);
+
+/** Request headers that can't be passed on: the client for engines is responsible for them, or they are credentials of the gateway. */
+const RESERVED_HEADERS = new Set([
+  ...DROPPED_HEADERS,
+  'accept-encoding',
+  'authorization',
+  'content-encoding',
+  'content-length',
+  'expect',
+  'host',
+]);
+
+/** Parses the name of a request header to pass on. Throws `usage` for one that can't be. */
+export function parsePassedHeader(name: string): string {
+  const lower = name.toLowerCase();
+  if (isHttpToken(name) && !RESERVED_HEADERS.has(lower) && !lower.startsWith(OWN_PREFIX)) return name;
+  throw new AnyserveError(
+    'usage',
+    `--pass-header: ${quote(name)} is not a header that can be passed on; give another, such as api-key`,
+  );
+}
 
 /** Creates a function that selects the request headers to pass on. Takes and returns names and values in turn. */
 export function createRequestFilter(additional: readonly string[]): (rawHeaders: readonly string[]) => string[] {
@@ -44,13 +76,28 @@ export function createRequestFilter(additional: readonly string[]): (rawHeaders:
   };
 }
 
-/** Selects the response headers to pass on. Takes and returns names and values in turn. */
-export function filterResponseHeaders(rawHeaders: readonly string[]): string[] {
+/** Replaces headers by others with the same names, which are in lower case, or adds them. */
+export function replaceHeaders(rawHeaders: readonly string[], others: Readonly<Record<string, string>>): string[] {
+  const headers: string[] = [];
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index] as string;
+    if (!Object.hasOwn(others, name.toLowerCase())) headers.push(name, rawHeaders[index + 1] ?? '');
+  }
+  return [...headers, ...Object.entries(others).flat()];
+}
+
+/**
+ * Selects the response headers to pass on. Takes and returns names and values in turn. The gateway decides which web pages can read
+ * it, so the engine's CORS headers stay here.
+ */
+export function filterResponseHeaders(rawHeaders: readonly string[], status: number): string[] {
   const headers: string[] = [];
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = rawHeaders[index] as string;
     const lower = name.toLowerCase();
-    if (HOP_BY_HOP.has(lower) || lower.startsWith(OWN_PREFIX)) continue;
+    if (DROPPED_HEADERS.has(lower) || lower.startsWith(OWN_PREFIX) || lower.startsWith(CORS_PREFIX)) continue;
+    // A 204 has no body, but a proxy that believes the length would wait for one (RFC 9110, section 8.6).
+    if (status === 204 && lower === 'content-length') continue;
     headers.push(name, rawHeaders[index + 1] ?? '');
   }
   return headers;

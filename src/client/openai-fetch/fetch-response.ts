@@ -41,8 +41,8 @@ export function createReplicaResponse(opened: OpenHttpCall, path: string): Respo
   const { attempt, response: incoming, end } = opened;
   const { status, reason, headers: received } = incoming.head;
   const { endpoint, replicaId } = attempt.target;
-  const headers = filterResponseHeaders(received);
-  if (replicaId !== undefined) headers.push(REPLICA_HEADER, encodeURIComponent(replicaId));
+  const headers = filterResponseHeaders(received, status);
+  if (replicaId !== undefined) headers.push(REPLICA_HEADER, encodeURIComponent(replicaId.toWellFormed()));
   let body: ResponseParts['body'];
   if (incoming.isComplete) {
     body = Buffer.concat(incoming.pieces);

@@ -2,8 +2,8 @@ import { DEFAULTS } from '../../core/defaults.js';
 import { AnyserveError, getErrorMessage } from '../../core/errors.js';
 import { raceWithAbort } from '../async-waits.js';
 import { getAffinityKey } from '../http-calls/affinity-key.js';
-import { findStatusError, NO_RETRY_HEADER, STATEFUL_ERROR, toOpenaiError } from '../http-calls/call-error.js';
-import { filterResponseHeaders } from '../http-calls/forwarded-headers.js';
+import { createRetryHeaders, findStatusError, STATEFUL_ERROR, toOpenaiError } from '../http-calls/call-error.js';
+import { filterResponseHeaders, replaceHeaders } from '../http-calls/forwarded-headers.js';
 import type { HttpCaller } from '../http-calls/http-caller.js';
 import { createUnknownModelError, decodeModelName, ModelList } from '../http-calls/model-list.js';
 import type { OpenaiError } from '../http-calls/openai-error.js';
@@ -72,7 +72,7 @@ export class OpenaiFetch {
     const name = decodeModelName(path.slice(MODELS_PATH.length + 1));
     const entry =
       path === MODELS_PATH
-        ? { object: 'list', data: this.#models.list(isVisible) }
+        ? { object: 'list', data: this.#models.list('', isVisible) }
         : this.#models.find(name, isVisible);
     if (!entry) return createOpenaiErrorResponse(url.href, this.#createUnknownModelError(name));
     const headers = ['content-type', 'application/json'];
@@ -120,8 +120,7 @@ export class OpenaiFetch {
     const failed = findStatusError(error);
     if (failed) {
       const { status, reason, headers: received, body } = failed.response;
-      const noRetry = attempts > 1 ? Object.entries(NO_RETRY_HEADER).flat() : [];
-      const headers = [...filterResponseHeaders(received), ...noRetry];
+      const headers = replaceHeaders(filterResponseHeaders(received, status), createRetryHeaders(error, attempts));
       return createFetchResponse(url, { status, statusText: reason, headers, body: Buffer.concat(body) });
     }
     const isUnknown = error.code === 'no_match' && this.#count(model) === 0;
@@ -133,16 +132,13 @@ export class OpenaiFetch {
 
   #createUnknownModelError(model: string): OpenaiError {
     const { fleet } = this.#options;
-    return createUnknownModelError(
-      model,
-      fleet.listModels().filter((name) => this.#count(name) > 0),
-    );
+    return createUnknownModelError(model, fleet.listModels(), (name) => this.#count(name) > 0);
   }
 
   /** Counts the replicas that offer a model, in any state. */
   #count(model: string): number {
     const { fleet, conditions } = this.#options;
-    return fleet.countReplicas(model, 'http', conditions, CONDITIONS_TEXT);
+    return fleet.getDiscovery(model, 'http', conditions, CONDITIONS_TEXT).count;
   }
 }
 

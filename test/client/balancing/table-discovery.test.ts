@@ -91,6 +91,25 @@ function createPushBackError(seconds: number): AnyserveError {
 const FAILURE = { kind: 'failure', error: new AnyserveError('unavailable', 'gone') } as const;
 
 describe('TableDiscovery', () => {
+  it('leaves out replicas at their limit only for callers that ask for it', async () => {
+    const { discovery, table, load, attempt } = createDiscovery();
+    load('r1', 'r2');
+    const findFree = async (): Promise<DiscoveryResult> => discovery.find({ ...createRequest(), leavesOutFull: true });
+    const report = (id: string, running: number, limit?: number): void => {
+      const loads = [{ replicaId: asReplicaId(id), load: { running, waiting: 0, limit } }];
+      table.apply(SERVER, { kind: 'load', loads });
+    };
+    report('r1', 5, 5);
+    report('r2', 500);
+    for (let n = 0; n < 20; n++) expect(await findFree()).toEqual({ kind: 'found', target: toTarget('r2') });
+    report('r2', 7, 7);
+    expect([await findFree(), discovery.isBusy]).toEqual([{ kind: 'full' }, true]);
+    expect((await discovery.find(createRequest())).kind).toBe('found');
+    attempt('r1', { kind: 'failure', error: createPushBackError(3) });
+    attempt('r2', { kind: 'failure', error: createPushBackError(2) });
+    expect([await findFree(), discovery.isBusy]).toEqual([{ kind: 'pushed_back', untilMs: 2000 }, true]);
+  });
+
   it('asks the API servers while the table loads, and starts it once', async () => {
     const { calls, find, load } = createDiscovery(() => ({ kind: 'found', target: toTarget('r9') }));
     expect(await find()).toBe('r9');

@@ -1,0 +1,139 @@
+import { BusyError } from '../client/connection-errors.js';
+import type { Clock, Random } from '../core/ports.js';
+
+/** Limits of a {@link CallQueue}. */
+export interface QueueLimits {
+  /** Maximum number of calls that wait. 0: none waits. */
+  readonly maxQueuedCalls: number;
+  /** Maximum time that a call waits, in ms. */
+  readonly queueTimeoutMs: number;
+}
+
+/** A call that can wait. */
+export interface QueuedCall<T> {
+  /** Calls with the same text wait for the same replicas, in the order of their arrival. */
+  readonly line: string;
+  /**
+   * Makes the call. Calls `onAttempt` when a replica takes it, because the call does not wait any more then. Rejects with a
+   * {@link BusyError} if no replica does.
+   */
+  make(onAttempt: () => void): Promise<T>;
+  /** Returns whether {@link make} would reject at once. It is asked often. */
+  isBusy(): boolean;
+  /** Whether the call can be made again after a replica has refused it. */
+  canRepeat(): boolean;
+  /** Receives a function that ends the wait. */
+  onWait(stop: () => void): void;
+}
+
+/** Interval between two checks of whether a replica can take calls, in ms. */
+const CHECK_INTERVAL_MS = 20;
+
+/** Maximum addition to the time for which replicas ask not to be called, as a part of it. Otherwise, all would call at once. */
+const JITTER = 0.2;
+
+/**
+ * Holds calls until a replica can take them, for a limited time. Without it, the calls would fill the queue of an engine, which they
+ * can't leave for a replica that is free earlier.
+ */
+export class CallQueue {
+  readonly #limits: QueueLimits;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #lines = new Map<string, Set<Place>>();
+  #length = 0;
+  #isChecking = false;
+
+  constructor(limits: QueueLimits, clock: Clock, random: Random) {
+    this.#limits = limits;
+    this.#clock = clock;
+    this.#random = random;
+  }
+
+  /** Number of calls that wait. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Makes a call. If no replica takes it, waits for one. Rejects with a {@link BusyError} if that takes too long. */
+  async run<T>(call: QueuedCall<T>): Promise<T> {
+    let busy = this.#lines.has(call.line) ? createLineError() : undefined;
+    const waitsUntilMs = this.#clock.nowMs() + this.#limits.queueTimeoutMs;
+    let place: Place | undefined;
+    try {
+      for (;;) {
+        if (busy) {
+          place = this.#lines.get(call.line)?.has(place as Place) ? place : this.#enter(call, busy);
+          await this.#waitForTurn(place as Place, call, busy, waitsUntilMs);
+        }
+        try {
+          return await call.make(() => place && this.#leave(place));
+        } catch (error) {
+          if (!(error instanceof BusyError) || !call.canRepeat()) throw error;
+          busy = error;
+        }
+      }
+    } finally {
+      if (place) this.#leave(place);
+    }
+  }
+
+  #enter({ line, isBusy }: QueuedCall<unknown>, busy: BusyError): Place {
+    if (this.#length >= this.#limits.maxQueuedCalls) throw busy;
+    this.#length++;
+    const place = { line, isBusy, notBeforeMs: 0, wake: () => {} };
+    const places = this.#lines.get(line);
+    if (places) places.add(place);
+    else this.#lines.set(line, new Set([place]));
+    return place;
+  }
+
+  #leave(place: Place): void {
+    const places = this.#lines.get(place.line);
+    if (!places?.delete(place)) return;
+    this.#length--;
+    if (places.size === 0) this.#lines.delete(place.line);
+  }
+
+  /** Waits until the call can be made. Throws the reason why it can't be made in time. */
+  async #waitForTurn(place: Place, call: QueuedCall<unknown>, busy: BusyError, untilMs: number): Promise<void> {
+    const nowMs = this.#clock.nowMs();
+    const isPushBack = busy.retryAfterMs > CHECK_INTERVAL_MS;
+    place.notBeforeMs = isPushBack ? nowMs + busy.retryAfterMs * (1 + JITTER * this.#random.fraction()) : nowMs;
+    if (nowMs >= untilMs || (isPushBack && nowMs + busy.retryAfterMs > untilMs)) throw busy;
+    const cancelTimeout = this.#clock.schedule(untilMs - nowMs, () => place.wake());
+    const isStopped = await new Promise<boolean>((resolve) => {
+      place.wake = () => resolve(false);
+      call.onWait(() => resolve(true));
+      this.#check();
+    });
+    cancelTimeout();
+    if (isStopped || this.#clock.nowMs() >= untilMs) throw busy;
+  }
+
+  /** Wakes the calls that can be made, in the order of each line. */
+  #check(): void {
+    if (this.#isChecking) return;
+    this.#isChecking = true;
+    this.#clock.schedule(CHECK_INTERVAL_MS, () => {
+      this.#isChecking = false;
+      const nowMs = this.#clock.nowMs();
+      for (const places of this.#lines.values())
+        for (const place of places) if (place.notBeforeMs <= nowMs && !place.isBusy()) place.wake();
+      if (this.#length > 0) this.#check();
+    });
+  }
+}
+
+/** The place of a call in a line. */
+interface Place {
+  readonly line: string;
+  readonly isBusy: () => boolean;
+  notBeforeMs: number;
+  wake: () => void;
+}
+
+/** Creates the reason to wait of a call that arrives while others wait. */
+function createLineError(): BusyError {
+  return new BusyError('unavailable', 'other calls wait for the same replicas', 0);
+}

@@ -1,0 +1,61 @@
+import { describe, expect, it } from 'vitest';
+import { BodyTail, findTokenUsage } from '../../src/gateway/token-usage.js';
+
+const find = (...texts: string[]) => findTokenUsage(texts.map((text) => Buffer.from(text)));
+
+describe('findTokenUsage', () => {
+  it.each([
+    ['of a chat completion', '{"choices":[],"usage":{"prompt_tokens":5,"total_tokens":7,"completion_tokens":2}}'],
+    [
+      'with details',
+      '{"usage" : {"prompt_tokens":5,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens":2}}',
+    ],
+    ['of a response', '{"usage":{"input_tokens":5,"input_tokens_details":{},"output_tokens":2},"user":null}'],
+    [
+      'in the last event',
+      'data: {"n":1}\n\ndata: {"usage":{"prompt_tokens":5,"completion_tokens":2}}\n\ndata: [DONE]\n\n',
+    ],
+    [
+      'that counts up',
+      'data: {"usage":{"prompt_tokens":5,"completion_tokens":1}}\n\ndata: {"usage":{"prompt_tokens":5,"completion_tokens":2}}\n\n',
+    ],
+  ])('finds the usage %s', (_where, text) => {
+    expect(find(text)).toEqual({ input: 5, output: 2 });
+    for (let cut = 1; cut < text.length; cut++)
+      expect(find(text.slice(0, cut), text.slice(cut))).toEqual({ input: 5, output: 2 });
+  });
+
+  it('counts no output of an embedding', () => {
+    expect(find('{"usage":{"prompt_tokens":5,"total_tokens":5}}')).toEqual({ input: 5, output: 0 });
+  });
+
+  it.each([
+    ['nothing', ''],
+    ['no usage', '{"usage":null}'],
+    ['text of the model', JSON.stringify({ content: '"usage":{"prompt_tokens":5,"completion_tokens":2}' })],
+    ['a text as a number', '{"usage":{"prompt_tokens":"5","completion_tokens":2}}'],
+    ['a negative number', '{"usage":{"prompt_tokens":-5,"completion_tokens":2}}'],
+    ['a fraction', '{"usage":{"prompt_tokens":0.5,"completion_tokens":2}}'],
+    ['a huge number', '{"usage":{"prompt_tokens":1e300,"completion_tokens":2}}'],
+    ['an object that is cut off', '{"usage":{"prompt_tokens":5,'],
+    ['other members', '{"usage":{"seconds":5}}'],
+    ['braces without end', `{"usage":{${'{'.repeat(3000)}`],
+  ])('finds none in %s', (_what, text) => {
+    expect(find(text)).toBeUndefined();
+  });
+
+  it('reads only the last 2 KiB', () => {
+    const usage = '{"usage":{"prompt_tokens":5,"completion_tokens":2}';
+    expect(find(`${usage}${' '.repeat(1900)}`)).toBeDefined();
+    expect(find(`${usage}${' '.repeat(2100)}`)).toBeUndefined();
+  });
+});
+
+it('BodyTail keeps at least 2 KiB, and not much more', () => {
+  const tail = new BodyTail();
+  for (let n = 0; n < 10_000; n++) tail.add(Buffer.alloc(100));
+  expect(Buffer.concat(tail.pieces).length).toBeGreaterThanOrEqual(2048);
+  expect(Buffer.concat(tail.pieces).length).toBeLessThan(2200);
+  tail.add(Buffer.alloc(65_536));
+  expect(tail.pieces.length).toBe(1);
+});
