@@ -1,8 +1,10 @@
 import { ApiClient } from './client/api-client.js';
 import type { ServerAccess } from './client/api-servers.js';
+import { ChannelPool } from './client/channel-pool.js';
 import type { PickerName } from './client/client-options.js';
 import { HttpCaller } from './client/http-calls/http-caller.js';
 import { HttpChannels } from './client/http-calls/http-channel.js';
+import { InferenceCaller, type InferenceCallerOptions } from './client/inference-caller.js';
 import { ModelFleet } from './client/model-fleet.js';
 import { DEFAULTS } from './core/defaults.js';
 import { isLoopback } from './core/host.js';
@@ -11,11 +13,11 @@ import type { ClientTls } from './core/tls.js';
 import type { UpstreamKeys } from './credentials/upstream-keys.js';
 import { type Gateway, type GatewaySettings, startGateway } from './gateway/gateway.js';
 import { createAddressCheck } from './http/engine-client/address-check.js';
-import { clock, getHostName, random } from './system.js';
+import { clock, getHostName, ids, random } from './system.js';
 import { VERSION } from './version.js';
 
 /** Options of a gateway. */
-export interface GatewayOptions extends Omit<GatewaySettings, 'hasAffinity' | 'machineName' | 'version'> {
+export interface GatewayOptions extends Omit<GatewaySettings, 'hasAffinity' | 'machineName' | 'version' | 'createId'> {
   readonly servers: readonly string[];
   /** Called with a warning for the operator. */
   readonly onWarning: (message: string) => void;
@@ -28,6 +30,10 @@ export interface GatewayOptions extends Omit<GatewaySettings, 'hasAffinity' | 'm
   /** Networks of the addresses that are connected to. Empty: all but link-local addresses. */
   readonly upstreamNetworks: readonly string[];
   readonly upstreamTls?: (() => ClientTls) | undefined;
+  /** Token for calls of replicas that speak gRPC. */
+  readonly callToken?: (() => string) | undefined;
+  /** TLS settings for calls of replicas that speak gRPC. Undefined: plain text. */
+  readonly callTls?: (() => ClientTls) | undefined;
 }
 
 /** Warns if others can reach the gateway, and everyone can register a replica, which then receives their prompts. */
@@ -44,17 +50,32 @@ async function warnAboutOpenRegistration(
   }
 }
 
+function createInferenceCaller(
+  options: Omit<InferenceCallerOptions, 'streamTimeouts' | 'clock' | 'random'>,
+): InferenceCaller {
+  const { firstMessageTimeoutMs, streamIdleTimeoutMs } = DEFAULTS;
+  return new InferenceCaller({
+    ...options,
+    streamTimeouts: { firstMessageTimeoutMs, streamIdleTimeoutMs },
+    clock,
+    random,
+  });
+}
+
 /** Starts a gateway in this process. Resolves when it listens. Throws `usage` for invalid options. */
 export function startHttpGateway(options: GatewayOptions): Promise<Gateway> {
   const { servers, access, selector, pick, hedgeAfterMs, upstreamKeys, upstreamNetworks, upstreamTls } = options;
+  const { callToken, callTls } = options;
+  const maxMessageBytes = Math.max(DEFAULTS.maxMessageBytes, options.maxBodyBytes);
+  const checkAddress = createAddressCheck(
+    upstreamNetworks,
+    '--upstream-allow',
+    (origin) => upstreamKeys?.().has(origin) ?? false,
+  );
   const channels = new HttpChannels({
     clock,
     tls: upstreamTls,
-    checkAddress: createAddressCheck(
-      upstreamNetworks,
-      '--upstream-allow',
-      (origin) => upstreamKeys?.().has(origin) ?? false,
-    ),
+    checkAddress,
     getAuthorization: (origin) => {
       const key = upstreamKeys?.().get(origin);
       return key && `Bearer ${key}`;
@@ -63,17 +84,33 @@ export function startHttpGateway(options: GatewayOptions): Promise<Gateway> {
     idleTimeoutMs: DEFAULTS.upstreamIdleTimeoutMs,
   });
   const api = new ApiClient({ ...access, servers, clock });
+  const grpcChannels = new ChannelPool({ maxMessageBytes, clock, token: callToken, tls: callTls });
   const fleet = new ModelFleet({
     api,
     query: [],
     selector,
     pick,
-    onRemoved: (endpoint) => channels.dropEndpoint(endpoint),
+    onRemoved: (endpoint) => {
+      channels.dropEndpoint(endpoint);
+      grpcChannels.dropEndpoint(endpoint);
+    },
     clock,
     random,
   });
   const caller = new HttpCaller({ channels, hedgeAfterMs, clock, random });
-  const settings = { ...options, hasAffinity: pick === 'affinity', machineName: getHostName(), version: VERSION };
+  const inferenceCaller = createInferenceCaller({
+    channels: grpcChannels,
+    maxMessageBytes,
+    hedgeAfterMs,
+    checkAddress,
+  });
+  const settings = {
+    ...options,
+    hasAffinity: pick === 'affinity',
+    machineName: getHostName(),
+    version: VERSION,
+    createId: (): string => ids.createInstanceId().replaceAll('-', ''),
+  };
   void warnAboutOpenRegistration(api, options);
-  return startGateway(settings, { fleet, caller }, { clock, random });
+  return startGateway(settings, { fleet, caller, inferenceCaller }, { clock, random });
 }

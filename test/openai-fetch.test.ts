@@ -338,7 +338,7 @@ describe('a failed request', () => {
     await fetch.close();
     await expect(open.text()).rejects.toMatchObject({ code: 'cancelled' });
     const response = await post(CHAT, { model: 'm' });
-    expect([response.status, (await readError(response)).message]).toEqual([499, 'the client is closed']);
+    expect([response.status, (await readError(response)).message]).toEqual([502, 'the client is closed']);
     expect(engine.requests.length).toBe(1);
   });
 });

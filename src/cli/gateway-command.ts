@@ -6,11 +6,12 @@ import { clock } from '../system.js';
 import { parseDurationMs, parseWholeNumber } from './argument-parsers.js';
 import { CallLog } from './call-log.js';
 import { type Arguments, type Command, waitForShutdown } from './command.js';
+import { silenceGrpcLog } from './grpc-log.js';
 import { createLog } from './output.js';
 import { readSelector, WHERE_OPTION } from './selector-options.js';
 import { readServerAccess, WORKER_PREFIX, WORKER_SERVER_OPTIONS } from './server-options.js';
 import { readServerTls, SERVER_TLS_OPTIONS } from './tls-options.js';
-import { readSecretFile } from './token-options.js';
+import { createTokenFileOption, readClientToken, readSecretFile } from './token-options.js';
 import { limitYoungGeneration } from './young-generation.js';
 
 const PICKERS = ['p2c', 'random', 'round-robin', 'least-request', 'affinity'] as const;
@@ -21,7 +22,7 @@ export const gatewayCommand: Command = {
   usage: '[--port PORT] [--server URL] [--alias NAME=MODEL]',
   summary:
     "Serves OpenAI's HTTP API. Each call goes to a replica that offers the model in the request, and to another one if it fails. " +
-    'Replicas are HTTP servers that "anyserve register --openai" has registered.',
+    'Replicas are HTTP servers that "anyserve register --openai" has registered, and workers with a text or an embedding model.',
   examples: [
     ['anyserve gateway', 'listen on 127.0.0.1:8000, with the replicas of the API server on this machine'],
     ['anyserve gateway --server http://a:8080 --server http://b:8080 --host 0.0.0.0', 'two API servers; all addresses'],
@@ -80,6 +81,8 @@ export const gatewayCommand: Command = {
       repeatable: true,
       spaced: true,
     },
+    ...createTokenFileOption('call-token-file', 'file with the token to send to gRPC replicas'),
+    'call-tls': { type: 'flag', description: 'call gRPC replicas over TLS, with the certificates of --server-tls-*' },
     'allow-path': {
       type: 'text',
       value: 'PATH',
@@ -146,6 +149,7 @@ export const gatewayCommand: Command = {
   async run(args, io) {
     const drainMs = parseDurationMs('drain', args.getText('drain') ?? '', 0);
     const hedgeAfter = args.getText('hedge-after');
+    silenceGrpcLog(io);
     const access = readServerAccess(args, io, WORKER_PREFIX);
     const callerKeys = readSecretFile(args, io, 'key-file', (text, where) => new CallerKeys(text.split('\n'), where));
     limitYoungGeneration([...process.execArgv, io.env['NODE_OPTIONS'] ?? '']);
@@ -171,6 +175,8 @@ export const gatewayCommand: Command = {
       ),
       upstreamNetworks: args.getTexts('upstream-allow'),
       upstreamTls: access.tls,
+      callToken: readClientToken(args, io, 'call-token-file'),
+      callTls: args.hasFlag('call-tls') ? (access.tls ?? (() => ({}))) : undefined,
       allowedPaths: args.getTexts('allow-path').map(parsePath),
       passedHeaders: args.getTexts('pass-header').map(parsePassedHeader),
       allowedHosts: args.getTexts('allowed-host'),

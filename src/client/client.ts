@@ -5,12 +5,10 @@ import type { ReplicaId } from '../core/ids.js';
 import { toGetter } from '../core/options.js';
 import type { Clock } from '../core/ports.js';
 import type { InferenceResponse, ModelMetadata, ServerMetadata, TensorValue } from '../inference/inference-data.js';
-import type { RequestMessage } from '../inference/protocol-messages.js';
 import { INFERENCE_SERVICE } from '../inference/service-definition.js';
 import { isPlainValue } from '../inference/tensor-value.js';
 import { HedgeBudget } from './balancing/hedging.js';
 import { RetryBudget } from './balancing/retry-budget.js';
-import { explainFailure, needsExplanation } from './call-failure.js';
 import { ActiveCalls } from './cancellation.js';
 import { ChannelPool } from './channel-pool.js';
 import {
@@ -27,34 +25,25 @@ import {
   type RequestOptions,
 } from './client-options.js';
 import { createDiscovery, getCallTls } from './client-targets.js';
-import { collectStream, isDecoupledModelError } from './collect-stream.js';
 import type { Discovery } from './discovery.js';
-import {
-  checkInferArguments,
-  createRequestMessage,
-  getDefaultTimeoutMs,
-  parseInferResponse,
-} from './infer-messages.js';
+import { checkInferArguments, createRequestMessage, getDefaultTimeoutMs } from './infer-messages.js';
+import { InferenceAttempts, type ModelRequest } from './inference-attempts.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
-import { InputSpecCache, type InputSpecs, NO_INPUT_SPECS } from './input-spec-cache.js';
+import { InputSpecCache } from './input-spec-cache.js';
 import { watchQuietCalls } from './quiet-calls.js';
 import { RetryingCaller } from './retrying-caller.js';
-import { streamOrCallUnary } from './stream-or-unary.js';
-import type { StreamTimeouts } from './stream-watchdog.js';
 
 /** Client of the Open Inference Protocol. Finds a replica by capability and calls it directly. */
 export class InferenceClient {
   readonly #discovery: Discovery;
   readonly #channels: ChannelPool;
   readonly #caller: RetryingCaller<InferenceChannel>;
-  readonly #declaredInputs: InputSpecCache;
+  readonly #attempts: InferenceAttempts;
   readonly #activeCalls = new ActiveCalls();
   readonly #closed = new AbortController();
   readonly #clock: Clock;
   /** Whether the options set a timeout, in place of the default of each kind of call. */
   readonly #hasTimeout: boolean;
-  readonly #streamTimeouts: StreamTimeouts;
-  readonly #maxMessageBytes: number;
 
   /** Throws `usage` unless the options have either a valid endpoint, or a server and a capability. */
   constructor(options: ClientOptions, world: ClientEnvironment, discoveryKind: DiscoveryKind = 'table') {
@@ -73,7 +62,6 @@ export class InferenceClient {
     const query = createPairs(
       Object.entries(options.capability ?? {}).map(([key, value]) => [key, String(value)] as const),
     );
-    this.#declaredInputs = new InputSpecCache(world.clock, this.#activeCalls);
     const onRemoved = (endpoint: string): void => this.#channels.dropEndpoint(endpoint);
     this.#discovery = createDiscovery(options, query, world, discoveryKind, onRemoved);
     this.#channels = new ChannelPool({
@@ -84,8 +72,11 @@ export class InferenceClient {
     });
     this.#clock = world.clock;
     this.#hasTimeout = timeoutMs !== undefined;
-    this.#streamTimeouts = { firstMessageTimeoutMs, streamIdleTimeoutMs };
-    this.#maxMessageBytes = maxMessageBytes;
+    this.#attempts = new InferenceAttempts(
+      new InputSpecCache(world.clock, this.#activeCalls),
+      { firstMessageTimeoutMs, streamIdleTimeoutMs },
+      maxMessageBytes,
+    );
     this.#caller = new RetryingCaller({
       discovery: this.#discovery,
       quietCalls: watchQuietCalls(this.#discovery, world.clock, this.#closed.signal),
@@ -131,19 +122,10 @@ export class InferenceClient {
     } catch (error) {
       return Promise.reject(error);
     }
-    return this.#caller.call(options, getDefaultTimeoutMs(inputs), async (channel, call) => {
-      const connecting = channel.connect(call);
-      if (connecting !== undefined) await connecting;
-      const specs = this.#getSpecs(channel, model, inputs, options, call);
-      const message = createRequestMessage(model, inputs, options, specs instanceof Promise ? await specs : specs);
-      try {
-        return parseInferResponse(channel, await channel.call(INFERENCE_SERVICE.modelInfer, message, call));
-      } catch (error) {
-        if (!isDecoupledModelError(error)) throw await this.#explain(error, channel, message, call);
-        const stream = { ...call, timeouts: this.#streamTimeouts, maxTotalBytes: this.#maxMessageBytes };
-        return collectStream(channel, message, stream, (response) => parseInferResponse(channel, response));
-      }
-    });
+    const request = createRequest(model, inputs, options);
+    return this.#caller.call(options, getDefaultTimeoutMs(inputs), (channel, call) =>
+      this.#attempts.infer(channel, call, request),
+    );
   }
 
   /** Makes a streaming inference call, and yields each message as it arrives. Retries only before the first message. */
@@ -154,9 +136,18 @@ export class InferenceClient {
   ): AsyncGenerator<InferenceResponse> {
     checkInferArguments(model, inputs);
     checkCallOptions('inferStream', options);
-    return this.#caller.stream(options, DEFAULTS.streamTimeoutMs, (channel, call) =>
-      this.#streamOnce(channel, call, model, inputs, options),
-    );
+    const { fallBackToUnary, maxResponseBytes, timeoutMs } = options;
+    const request = createRequest(model, inputs, options);
+    const hasTimeout = this.#hasTimeout || timeoutMs !== undefined;
+    return this.#caller.stream(options, DEFAULTS.streamTimeoutMs, (channel, call) => {
+      const unaryDeadlineEpochMs = hasTimeout
+        ? call.deadlineEpochMs
+        : this.#clock.epochMs() + getDefaultTimeoutMs(inputs);
+      return this.#attempts.stream(channel, call, request, {
+        maxTotalBytes: maxResponseBytes,
+        unaryDeadlineEpochMs: fallBackToUnary ? unaryDeadlineEpochMs : undefined,
+      });
+    });
   }
 
   /** Returns whether the replica's server is live. */
@@ -226,62 +217,18 @@ export class InferenceClient {
     checkCallOptions(method, options);
     return this.#caller.call(options, DEFAULTS.callTimeoutMs, make, { canHedge: false });
   }
+}
 
-  /** Makes one attempt of a streaming inference. */
-  async *#streamOnce(
-    channel: InferenceChannel,
-    call: CallOptions,
-    model: string,
-    inputs: Readonly<Record<string, TensorValue>>,
-    options: InferStreamOptions,
-  ): AsyncGenerator<InferenceResponse> {
-    const { fallBackToUnary, maxResponseBytes, timeoutMs } = options;
-    await channel.connect(call);
-    const message = createRequestMessage(
-      model,
-      inputs,
-      options,
-      await this.#getSpecs(channel, model, inputs, options, call),
-    );
-    const stream = { ...call, timeouts: this.#streamTimeouts, maxTotalBytes: maxResponseBytes };
-    const hasTimeout = this.#hasTimeout || timeoutMs !== undefined;
-    const unaryDeadlineEpochMs = hasTimeout
-      ? call.deadlineEpochMs
-      : this.#clock.epochMs() + getDefaultTimeoutMs(inputs);
-    try {
-      const messages = fallBackToUnary
-        ? streamOrCallUnary(channel, message, stream, unaryDeadlineEpochMs)
-        : channel.stream(message, stream);
-      for await (const response of messages) yield parseInferResponse(channel, response);
-    } catch (error) {
-      throw await this.#explain(error, channel, message, call);
-    }
-  }
-
-  /**
-   * Adds the declared and the sent inputs to the message of an error for which the replica gave no reason. Returns other
-   * errors unchanged.
-   */
-  async #explain(
-    error: unknown,
-    channel: InferenceChannel,
-    message: RequestMessage,
-    call: CallOptions,
-  ): Promise<unknown> {
-    if (!needsExplanation(error)) return error;
-    const specs = this.#declaredInputs.get(channel, message.modelName, message.modelVersion, call);
-    return explainFailure(error, await Promise.resolve(specs).catch(() => NO_INPUT_SPECS), message);
-  }
-
-  /** Returns the inputs that the model declares, if there is a plain value to convert. */
-  #getSpecs(
-    channel: InferenceChannel,
-    model: string,
-    inputs: Readonly<Record<string, TensorValue>>,
-    { version = '' }: InferOptions,
-    call: CallOptions,
-  ): InputSpecs | Promise<InputSpecs> {
-    if (!Object.values(inputs).some(isPlainValue)) return NO_INPUT_SPECS;
-    return this.#declaredInputs.get(channel, model, version, call);
-  }
+/** Creates the request of a call. The declared inputs matter if there is a plain value to convert. */
+function createRequest(
+  model: string,
+  inputs: Readonly<Record<string, TensorValue>>,
+  options: InferOptions,
+): ModelRequest {
+  return {
+    model,
+    version: options.version ?? '',
+    needsSpecs: Object.values(inputs).some(isPlainValue),
+    create: (specs) => createRequestMessage(model, inputs, options, specs),
+  };
 }

@@ -3,6 +3,7 @@ import type { Attempt, AttemptOptions, CallChannel } from './attempt.js';
 import { hedge, type RunningAttempt } from './balancing/hedging.js';
 import { CallAttempts, type RetryingCallerOptions } from './call-attempts.js';
 import type { CallSettings } from './client-options.js';
+import type { Target } from './discovery.js';
 
 /** A call at a replica that has begun to respond. */
 export interface OpenCall<Channel extends CallChannel, T> {
@@ -37,11 +38,12 @@ export class RetryingCaller<Channel extends CallChannel> {
     return response;
   }
 
-  /** Makes a streaming call. A failure after the first message is final. */
+  /** Makes a streaming call. A failure after the first message is final. `onOpen` receives the target that has responded. */
   async *stream<T>(
     settings: CallSettings,
     defaultTimeoutMs: number,
     make: (channel: Channel, options: AttemptOptions) => AsyncGenerator<T>,
+    onOpen?: (target: Target) => void,
   ): AsyncGenerator<T> {
     const { response, attempt, end } = await this.open(settings, defaultTimeoutMs, async (made) => {
       const messages = make(made.channel, made.options);
@@ -49,6 +51,7 @@ export class RetryingCaller<Channel extends CallChannel> {
       if (!first.done) made.recordMessage();
       return { messages, first };
     });
+    onOpen?.(attempt.target);
     const { messages, first } = response;
     let count = 0;
     try {

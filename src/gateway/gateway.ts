@@ -8,6 +8,7 @@ import {
   sendOpenaiError,
   serializeOpenaiError,
 } from '../client/http-calls/openai-error.js';
+import type { InferenceCaller } from '../client/inference-caller.js';
 import type { ModelFleet } from '../client/model-fleet.js';
 import { isLoopback } from '../core/host.js';
 import type { Clock, Random } from '../core/ports.js';
@@ -20,6 +21,8 @@ import type { Aliases } from './aliases.js';
 import { BodyBuffer } from './body-buffer.js';
 import { type CallPath, createCallPaths, findPathProblem, isStatefulPath } from './call-paths.js';
 import type { QueueLimits } from './call-queue.js';
+import { GrpcBackend } from './grpc-backend.js';
+import { HttpBackend } from './http-backend.js';
 import { ModelCalls } from './model-calls.js';
 import { ANONYMOUS, type Caller, type FindCaller } from './steering.js';
 import { WebPages, type WebPagesOptions } from './web-pages.js';
@@ -45,12 +48,16 @@ export interface GatewaySettings
   readonly onFinish: (call: FinishedCall) => void;
   /** Version of this program, for metrics. */
   readonly version: string;
+  /** Returns a new id of a response, without its prefix. */
+  readonly createId: () => string;
 }
 
 /** The parts that a gateway calls replicas with. It closes them. */
 export interface GatewayUpstream {
   readonly fleet: ModelFleet;
   readonly caller: HttpCaller;
+  /** Calls replicas that speak gRPC. */
+  readonly inferenceCaller: InferenceCaller;
 }
 
 /** A gateway that listens. */
@@ -97,6 +104,7 @@ export async function startGateway(
       await front.drain(listener, drainMs);
       await listener.close();
       upstream.caller.close();
+      upstream.inferenceCaller.close();
       upstream.fleet.close();
     },
   };
@@ -121,7 +129,12 @@ class GatewayFront {
     if (--this.#callsInProgress === 0) this.#onIdle();
   };
 
-  constructor(settings: GatewaySettings, { fleet, caller }: GatewayUpstream, clock: Clock, random: Random) {
+  constructor(
+    settings: GatewaySettings,
+    { fleet, caller, inferenceCaller }: GatewayUpstream,
+    clock: Clock,
+    random: Random,
+  ) {
     this.#settings = settings;
     this.#fleet = fleet;
     this.#clock = clock;
@@ -141,9 +154,11 @@ class GatewayFront {
     this.#calls = new ModelCalls({
       ...settings,
       fleet,
-      caller,
+      backends: [
+        new HttpBackend({ fleet, caller, filterHeaders: createRequestFilter(settings.passedHeaders) }),
+        new GrpcBackend({ fleet, caller: inferenceCaller, createId: settings.createId, clock }),
+      ],
       bodies: new BodyBuffer(settings),
-      filterHeaders: createRequestFilter(settings.passedHeaders),
       onFinish: (call) => {
         this.#metrics.record(call);
         settings.onFinish(call);

@@ -4,23 +4,23 @@ import { BusyError } from '../client/connection-errors.js';
 import { getAffinityKey } from '../client/http-calls/affinity-key.js';
 import { createRetryHeaders, findStatusError, STATEFUL_ERROR, toOpenaiError } from '../client/http-calls/call-error.js';
 import { filterResponseHeaders, replaceHeaders } from '../client/http-calls/forwarded-headers.js';
-import type { HttpCaller, OpenHttpCall } from '../client/http-calls/http-caller.js';
 import type { HttpStatusError } from '../client/http-calls/http-failure.js';
 import { createUnknownModelError, isTooLong } from '../client/http-calls/model-list.js';
 import { createRequestError, type OpenaiError, sendOpenaiError } from '../client/http-calls/openai-error.js';
 import type { ModelFleet } from '../client/model-fleet.js';
-import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Clock, Random } from '../core/ports.js';
-import { truncateText } from '../core/quoting.js';
+import type { Protocol } from '../core/protocol.js';
+import { quote, truncateText } from '../core/quoting.js';
 import type { FinishedCall } from '../telemetry/finished-call.js';
 import type { Aliases } from './aliases.js';
 import type { BodyBuffer } from './body-buffer.js';
+import type { CallBackend, OpenResponse } from './call-backend.js';
 import type { CallPath } from './call-paths.js';
 import { CallQueue, type QueueLimits } from './call-queue.js';
 import { ABORTED_STATUS, ModelCall } from './model-call.js';
 import { type RequestModel, readRequestModel, replaceModel } from './request-model.js';
-import { endResponse, isEventStream, READ_TIMEOUT_MS, relayResponse } from './response-relay.js';
+import { endResponse, READ_TIMEOUT_MS } from './response-relay.js';
 import type { Caller } from './steering.js';
 import { type Steering, SteeringHeaders } from './steering.js';
 import { findTokenUsage } from './token-usage.js';
@@ -28,11 +28,10 @@ import { findTokenUsage } from './token-usage.js';
 /** Options of {@link ModelCalls}. */
 export interface ModelCallsOptions extends QueueLimits {
   readonly fleet: ModelFleet;
-  readonly caller: HttpCaller;
+  /** Ways of calling replicas, the preferred one first. */
+  readonly backends: readonly CallBackend[];
   readonly bodies: BodyBuffer;
   readonly aliases: Aliases;
-  /** Selects the request headers to pass on. */
-  readonly filterHeaders: (rawHeaders: readonly string[]) => string[];
   /** Whether calls of one conversation go to the same replica. */
   readonly hasAffinity: boolean;
   /** Timeout for a caller that reads nothing of its response, in ms. Default: 30,000. */
@@ -102,8 +101,8 @@ export class ModelCalls {
     if (body.kind !== 'read') return this.#refuse(call, BODY_ERRORS[body.kind]);
     try {
       const opened = await this.#open(call, body.pieces);
-      if ('status' in opened) this.#refuse(call, opened);
-      else this.#relay(call, opened);
+      if ('send' in opened) this.#relay(call, opened);
+      else this.#refuse(call, opened);
     } catch (error) {
       this.#fail(call, error);
     } finally {
@@ -115,7 +114,7 @@ export class ModelCalls {
    * Opens a call at a replica of the requested model, or of the first alias target that has one. Returns the error of a request
    * that is refused.
    */
-  async #open(call: ModelCall, pieces: readonly Buffer[]): Promise<OpenHttpCall | OpenaiError> {
+  async #open(call: ModelCall, pieces: readonly Buffer[]): Promise<OpenResponse | OpenaiError> {
     const { fleet, aliases, hasAffinity } = this.#options;
     const read = readRequestModel(pieces, call.contentType);
     if (read.kind === 'refused') return createRequestError(read.message);
@@ -129,87 +128,96 @@ export class ModelCalls {
     if ('problem' in steering) return createRequestError(steering.problem);
     if (!fleet.isLoaded) await fleet.waitForList();
     const targets = aliases.get(name) ?? [name];
-    if (read.hasPreviousResponse && this.#countReplicas(targets, steering) !== 1) return STATEFUL_ERROR;
+    if (read.hasPreviousResponse && this.#countReplicas(targets, steering, ['http']) !== 1) return STATEFUL_ERROR;
     const affinity = steering.affinity ?? (hasAffinity ? getAffinityKey(read, pieces) : undefined);
     const request = { read, pieces, steering, affinity };
+    const routes = targets.flatMap((target) => this.#listRoutes(call.path, target, steering));
+    if (routes.length === 0) return createProtocolError(name, call.path);
     return this.#queue.run({
       line: `${targets.join('\n')}\n${steering.text}`,
-      make: (onAttempt) => this.#openAny(call, targets, request, onAttempt),
-      isBusy: () => targets.every((target) => this.#getDiscovery(target, steering).isBusy),
+      make: (onAttempt) => this.#openAny(call, routes, request, onAttempt),
+      isBusy: () =>
+        routes.every(({ target, backend }) => this.#getDiscovery(target, backend.protocol, steering).isBusy),
       canRepeat: () => call.attempts < MAX_ATTEMPTS && !call.isAbandoned,
       onWait: (stop) => call.cancelWith({ cancel: stop }),
     });
   }
 
-  /** Opens a call at a replica of the first target that can take it. */
+  /** Opens a call at a replica of the first route that can take it. */
   async #openAny(
     call: ModelCall,
-    targets: readonly string[],
+    routes: readonly CallRoute[],
     request: RoutedRequest,
     onAttempt: () => void,
-  ): Promise<OpenHttpCall> {
+  ): Promise<OpenResponse> {
     let busy: BusyError | undefined;
-    for (const target of targets) {
+    for (const [index, route] of routes.entries()) {
       try {
-        return await this.#openAt(call, target, request, onAttempt);
+        return await this.#openAt(call, route, request, onAttempt);
       } catch (error) {
         if (error instanceof BusyError) busy = busy && busy.retryAfterMs <= error.retryAfterMs ? busy : error;
-        const isLast = target === targets.at(-1);
+        const isLast = index === routes.length - 1;
         if (isLast || !isWorthAnother(error) || call.isAbandoned) throw busy ?? error;
       }
     }
     throw new AnyserveError('no_match', `no replica offers the model ${call.model}`);
   }
 
-  #getDiscovery(target: string, { conditions, text }: Steering): TableDiscovery {
-    return this.#options.fleet.getDiscovery(target, 'http', conditions, text);
+  /**
+   * Lists the backends with replicas of a model, in the order in which they are tried. For a model without any replica, it is the
+   * first backend, which waits for replicas after the start of an API server.
+   */
+  #listRoutes(path: CallPath, target: string, steering: Steering): readonly CallRoute[] {
+    const { backends } = this.#options;
+    const found = backends.filter(({ protocol }) => this.#countReplicas([target], steering, [protocol]) > 0);
+    const usable = (found.length > 0 ? found : backends.slice(0, 1)).filter((backend) => backend.supports(path));
+    return usable.map((backend) => ({ target, backend }));
+  }
+
+  #getDiscovery(target: string, protocol: Protocol, { conditions, text }: Steering): TableDiscovery {
+    return this.#options.fleet.getDiscovery(target, protocol, conditions, text);
   }
 
   #openAt(
     call: ModelCall,
-    target: string,
+    { target, backend }: CallRoute,
     { read, pieces, steering, affinity }: RoutedRequest,
     onAttempt: () => void,
-  ): Promise<OpenHttpCall> {
-    const { caller, filterHeaders } = this.#options;
-    const { request, path, search } = call;
-    const discovery = this.#getDiscovery(target, steering);
-    const timeoutMs = path.isText ? DEFAULTS.textCallTimeoutMs : DEFAULTS.callTimeoutMs;
-    return caller.open(
-      discovery,
-      {
-        method: request.method ?? 'POST',
-        path: path.path + search,
-        headers: filterHeaders(request.rawHeaders),
-        body: target === read.model.name ? pieces : replaceModel(pieces, read, target),
-        model: target,
-        onAttempt: () => {
-          call.attempts++;
-          onAttempt();
-        },
+  ): Promise<OpenResponse> {
+    return backend.open({
+      request: call.request,
+      path: call.path,
+      search: call.search,
+      target,
+      read,
+      body: target === read.model.name ? pieces : replaceModel(pieces, read, target),
+      steering,
+      affinity,
+      onAttempt: () => {
+        call.attempts++;
+        onAttempt();
       },
-      { affinity, failWhenBusy: true, onBegin: (cancellation) => call.cancelWith(cancellation) },
-      read.isStream ? DEFAULTS.streamTimeoutMs : timeoutMs,
-    );
+      onBegin: (cancellation) => call.cancelWith(cancellation),
+    });
   }
 
-  #relay(call: ModelCall, { attempt, response: incoming, end }: OpenHttpCall): void {
-    const { replicaId } = attempt.target;
+  #relay(call: ModelCall, opened: OpenResponse): void {
+    const { replicaId, status, isEventStream } = opened;
     call.replicaId = replicaId;
-    if (isEventStream(incoming.head.headers)) call.recordFirstByte(this.#options.clock.nowMs());
+    if (isEventStream) call.recordFirstByte(this.#options.clock.nowMs());
     const addedHeaders =
       call.caller.canSteer && replicaId !== undefined
         ? [REPLICA_HEADER, encodeURIComponent(replicaId.toWellFormed())]
         : [];
-    const readTimeoutMs = this.#readTimeoutMs;
-    relayResponse(incoming, call.response, { addedHeaders, readTimeoutMs }, ({ error, bytes, tail }) => {
-      call.usage = findTokenUsage(tail);
-      if (error === undefined) attempt.succeed();
-      else if (call.isAbandoned) attempt.abandon();
-      else attempt.recordFailure(error);
-      end();
-      this.#finish(call, incoming.head.status, bytes, error);
-    });
+    opened.send(
+      call.response,
+      { addedHeaders, readTimeoutMs: this.#readTimeoutMs },
+      () => call.isAbandoned,
+      ({ error, bytes, tail }) => {
+        call.usage = findTokenUsage(tail);
+        this.#finish(call, status, bytes, error);
+      },
+    );
   }
 
   /** Responds to a call that no replica has taken: with the response of the replica that failed last, if there is one. */
@@ -248,9 +256,21 @@ export class ModelCalls {
     onFinish(call.describe(status, responseBytes, error, clock.nowMs()));
   }
 
-  #countReplicas(targets: readonly string[], steering: Steering): number {
-    return Math.max(0, ...targets.map((target) => this.#getDiscovery(target, steering).count));
+  #countReplicas(
+    targets: readonly string[],
+    steering: Steering,
+    protocols: readonly Protocol[] = this.#options.backends.map(({ protocol }) => protocol),
+  ): number {
+    const count = (target: string): number =>
+      protocols.reduce((sum, protocol) => sum + this.#getDiscovery(target, protocol, steering).count, 0);
+    return Math.max(0, ...targets.map(count));
   }
+}
+
+/** A model at the replicas of one protocol. */
+interface CallRoute {
+  readonly target: string;
+  readonly backend: CallBackend;
 }
 
 /** A request that can be sent to a replica. */
@@ -274,6 +294,14 @@ const BODY_ERRORS: Readonly<Record<'too_large' | 'no_room', OpenaiError>> = {
     headers: { 'retry-after': '1' },
   },
 };
+
+/** Creates the error for a path that only replicas with an HTTP endpoint serve, for a model of others. */
+function createProtocolError(model: string, { path }: CallPath): OpenaiError {
+  return createRequestError(
+    `the replicas of ${quote(model)} speak gRPC, and ${path} is not translated for them; use /chat/completions, /completions or /embeddings`,
+    { code: 'unsupported_path' },
+  );
+}
 
 /** Returns whether the next model of an alias can do better than the one that has failed. */
 function isWorthAnother(error: unknown): boolean {

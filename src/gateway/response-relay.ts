@@ -12,6 +12,14 @@ export const READ_TIMEOUT_MS = 30_000;
 /** Maximum size of a body that is sent as a string, in bytes. */
 const MAX_STRING_BYTES = 16 * 1024;
 
+/** How a response is sent to the caller. */
+export interface RelayOptions {
+  /** Names and values in turn. */
+  readonly addedHeaders: readonly string[];
+  /** Timeout for a caller that reads nothing, in ms. */
+  readonly readTimeoutMs: number;
+}
+
 /** How a relayed response ended. `error` is undefined if it is complete. */
 export interface RelayEnd {
   readonly error: unknown;
@@ -28,7 +36,7 @@ export interface RelayEnd {
 export function relayResponse(
   incoming: IncomingResponse,
   response: ServerResponse,
-  { addedHeaders, readTimeoutMs }: { readonly addedHeaders: readonly string[]; readonly readTimeoutMs: number },
+  { addedHeaders, readTimeoutMs }: RelayOptions,
   onEnd: (end: RelayEnd) => void,
 ): void {
   const { status, reason, headers: received } = incoming.head;
@@ -145,8 +153,8 @@ export function isEventStream(headers: readonly string[]): boolean {
   return getHeader(headers, 'content-type')?.startsWith('text/event-stream') ?? false;
 }
 
-/** Creates an event with an error in OpenAI's form. The empty lines end an event that was cut off. */
-function createErrorEvent(error: unknown): string {
+/** Creates an event with an error in OpenAI's form, for a stream that breaks off. The empty lines end an event that was cut off. */
+export function createErrorEvent(error: unknown): string {
   const message = error instanceof AnyserveError ? error.message : 'the response broke off';
   const data = serializeOpenaiError({ status: 502, message, type: 'server_error', code: 'incomplete_response' });
   return `\n\nevent: error\ndata: ${data}\n\n`;

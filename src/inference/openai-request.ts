@@ -5,8 +5,8 @@ import { type Json, JsonNumber } from '../json/json-value.js';
 import type { Parameters } from './inference-data.js';
 import { parameterToJson } from './parameters.js';
 
-/** Fields of a request's body that the worker sets. */
-const SET_BY_WORKER: ReadonlySet<string> = new Set([
+/** Fields of a request's body that are not parameters of the model: its name, its inputs, and the form of the response. */
+export const NON_PARAMETERS: ReadonlySet<string> = new Set([
   'model',
   'messages',
   'prompt',
@@ -65,18 +65,22 @@ export function createOpenAiRequestBody(model: string, parameters: Parameters): 
   for (const [name, value] of Object.entries(parameters)) {
     // Triton's clients send these to the server, not to the model.
     if (name.startsWith('triton_')) continue;
-    if (SET_BY_WORKER.has(name)) throw createParameterError(name, 'is set by the worker; leave it out');
+    if (NON_PARAMETERS.has(name)) throw createParameterError(name, 'is set by the worker; leave it out');
     const json = parseStructured(name, parameterToJson(value));
-    const isHarmless = UNSUPPORTED_PARAMETERS.get(name);
-    if (isHarmless && !isHarmless(json)) {
-      throw createParameterError(
-        name,
-        'requests more than the text of one choice, which a response cannot carry; leave it out',
-      );
-    }
+    checkRequestsOneText(name, json);
     body.set(name, json);
   }
   return body;
+}
+
+/** Throws `invalid_argument` for a parameter that requests several texts or more than text, which no response can carry. */
+export function checkRequestsOneText(name: string, value: Json): void {
+  const isHarmless = UNSUPPORTED_PARAMETERS.get(name);
+  if (!isHarmless || isHarmless(value)) return;
+  throw createParameterError(
+    name,
+    'requests more than the text of one choice, which a response cannot carry; leave it out',
+  );
 }
 
 /** Parses a string that is a JSON array or object. Returns any other value unchanged. */

@@ -17,6 +17,7 @@ import type { Handler, Model } from './backend.js';
 import { createBlockBatching } from './llama-batches.js';
 import type { LlamaCpp } from './llama-cpp.js';
 import { tokenizePrompt } from './llama-prompt.js';
+import { LlamaResponseFormats } from './llama-response-format.js';
 import { SequencePool } from './llama-sequence-pool.js';
 import { generateLlamaText } from './llama-text.js';
 import { checkParameterNames, parseSampling } from './sampling.js';
@@ -40,15 +41,16 @@ const MAX_DEFAULT_CONTEXT = 4096;
  * prompt for the next turn of a conversation. Further calls wait for a free sequence.
  */
 export async function createLlamaTextModel(
-  { resolveChatWrapper }: LlamaCpp,
+  llamaCpp: LlamaCpp,
   loaded: LoadedLlamaModel,
   { sequences, random }: { readonly sequences: number; readonly random: Random },
 ): Promise<Model> {
   const { model, threads, contextSize } = loaded;
   const hasTemplate = Boolean(model.fileInfo.metadata.tokenizer?.chat_template?.trim());
-  const template = hasTemplate ? resolveChatWrapper(model, { warningLogs: false }) : undefined;
+  const template = hasTemplate ? llamaCpp.resolveChatWrapper(model, { warningLogs: false }) : undefined;
   const size = contextSize ?? { max: MAX_DEFAULT_CONTEXT };
   const context = await model.createContext({ sequences, contextSize: size, threads, batching: createBlockBatching() });
+  const formats = new LlamaResponseFormats(llamaCpp, model);
   const pool = new SequencePool(context, sequences);
   const admission = createAdmission({ maxConcurrency: sequences, maxQueue: Number.POSITIVE_INFINITY });
 
@@ -57,11 +59,12 @@ export async function createLlamaTextModel(
     const sampling = { ...requested, seed: requested.seed ?? Math.floor(random.fraction() * 2 ** 32) };
     const prompt = tokenizePrompt(model, template, inputs);
     checkLength(`input "${inputs['prompt'] ? 'prompt' : 'messages'}"`, prompt, context.contextSize);
+    const grammar = await formats.start(parameters);
     const release = await admission.acquire(signal);
     const cached = pool.take(prompt);
     try {
       yield* createTextResponse(
-        generateLlamaText({ cached, prompt, sampling, trimStart: hasTemplate, signal }),
+        generateLlamaText({ cached, prompt, sampling, grammar, trimStart: hasTemplate, signal }),
         streaming,
       );
     } finally {

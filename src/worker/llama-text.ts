@@ -1,4 +1,4 @@
-import type { LlamaModel, Token } from 'node-llama-cpp';
+import type { LlamaGrammarEvaluationState, LlamaModel, Token } from 'node-llama-cpp';
 import type { TextEnd } from '../inference/text-contract.js';
 import type { CachedSequence } from './llama-sequence-pool.js';
 import type { Sampling } from './sampling.js';
@@ -11,6 +11,8 @@ export interface LlamaTextOptions {
   /** Prompt tokens. They must leave room in the sequence for at least one token. */
   readonly prompt: readonly Token[];
   readonly sampling: Sampling & { readonly seed: number };
+  /** State of the grammar that the text follows. Default: any text. */
+  readonly grammar?: LlamaGrammarEvaluationState | undefined;
   /** Whether to remove leading white space: true for a chat reply, false for a continued text. */
   readonly trimStart: boolean;
   readonly signal: AbortSignal;
@@ -60,7 +62,7 @@ export async function* generateLlamaText(options: LlamaTextOptions): AsyncGenera
 
 /** Yields the tokens that the model generates after the prompt, without a limit. */
 async function* generateTokens(options: LlamaTextOptions): AsyncGenerator<Token, void, void> {
-  const { cached, prompt, sampling, signal } = options;
+  const { cached, prompt, sampling, grammar, signal } = options;
   await cached.evaluate(prompt, signal);
   const { temperature = DEFAULT_SAMPLING.temperature, topP = DEFAULT_SAMPLING.topP, seed } = sampling;
   const sampled = {
@@ -70,6 +72,7 @@ async function* generateTokens(options: LlamaTextOptions): AsyncGenerator<Token,
     minP: DEFAULT_SAMPLING.minP,
     seed,
     yieldEogToken: true,
+    ...(grammar && { grammarEvaluationState: grammar }),
   };
   for await (const token of cached.sequence.evaluate(prompt.slice(-1), sampled)) {
     signal.throwIfAborted();

@@ -1,6 +1,7 @@
 import { AnyserveError } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
 import type { Parameters, ParameterValue } from '../inference/inference-data.js';
+import { hasNeutralValue, isNeutralParameter } from '../inference/neutral-parameters.js';
 
 /** Sampling settings of a request. The model chooses a value for each setting that is missing. */
 export interface Sampling {
@@ -18,27 +19,18 @@ const MAX_SEED = 2 ** 32 - 1;
 /** Maximum number of stop sequences, because each is searched for in every piece of the generated text. */
 const MAX_STOP_SEQUENCES = 64;
 
-const SAMPLING_PARAMETERS = ['temperature', 'top_p', 'max_tokens', 'max_completion_tokens', 'seed', 'stop'];
+/** Parameter that a grammar enforces, and not the sampling alone. */
+const RESPONSE_FORMAT = 'response_format';
 
-/** Parameters that many clients send, with a check for the values that have no effect on the response. */
-const NEUTRAL_VALUES: Readonly<Record<string, (value: ParameterValue) => boolean>> = {
-  // These three only matter to the operator's records and caches.
-  user: () => true,
-  safety_identifier: () => true,
-  prompt_cache_key: () => true,
-  n: (value) => value === 1,
-  best_of: (value) => value === 1,
-  frequency_penalty: (value) => value === 0,
-  presence_penalty: (value) => value === 0,
-  logit_bias: (value) => compactJson(value) === '{}',
-  logprobs: (value) => value === false,
-  top_logprobs: (value) => value === 0,
-  response_format: (value) => compactJson(value) === '{"type":"text"}',
-  tools: (value) => compactJson(value) === '[]',
-  // These have no effect without tools.
-  tool_choice: (value) => value === 'none' || value === 'auto',
-  parallel_tool_calls: (value) => typeof value === 'boolean',
-};
+const SAMPLING_PARAMETERS = [
+  'temperature',
+  'top_p',
+  'max_tokens',
+  'max_completion_tokens',
+  'seed',
+  'stop',
+  RESPONSE_FORMAT,
+];
 
 /**
  * Parses `temperature`, `top_p`, `max_tokens` or its newer name `max_completion_tokens`, `seed` and `stop` (a string, or a
@@ -80,26 +72,16 @@ function parseTokenLimit(name: string, { [name]: value }: Parameters): number | 
  * clients (`triton_...`). Throws `unimplemented`, because another replica might support the parameter.
  */
 export function checkParameterNames(parameters: Parameters, known: readonly string[]): void {
-  const unknown = Object.entries(parameters).find(([name, value]) => {
-    const isNeutral = Object.hasOwn(NEUTRAL_VALUES, name) && NEUTRAL_VALUES[name]?.(value);
-    return !known.includes(name) && !name.startsWith('triton_') && !isNeutral;
-  });
+  const unknown = Object.entries(parameters).find(
+    ([name, value]) => !known.includes(name) && !name.startsWith('triton_') && !isNeutralParameter(name, value),
+  );
   if (unknown === undefined) return;
   const [name, value] = unknown;
-  const problem = Object.hasOwn(NEUTRAL_VALUES, name)
+  const problem = hasNeutralValue(name)
     ? `is ${formatValue(value)}, which this model doesn't support`
     : 'is not supported by this model';
   const supported = known.join(', ') || 'none';
   throw new AnyserveError('unimplemented', `parameter ${quote(name)} ${problem}; supported: ${supported}`);
-}
-
-/** Returns JSON without white space between its tokens, or undefined for other values. */
-function compactJson(value: ParameterValue): string | undefined {
-  try {
-    return typeof value === 'string' ? JSON.stringify(JSON.parse(value)) : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 const isInteger = Number.isSafeInteger;

@@ -31,6 +31,7 @@ it('examples/llm converts the model, serves it from two workers, and writes stor
   expect(new Set(words).size / words.length).toBeGreaterThan(0.35);
   expect(story).not.toMatch(/\b(\w+) \1 \1\b/);
   expect(story.split('\n').length).toBeGreaterThan(2);
+  expect(first.listLinesOf('openai').join('\n')).toMatch(/^Once upon a time,? .{20}.* \[60 tokens\]$/s);
   for (const word of ['the', 'was', 'and', 'to', 'a']) expect(words).toContain(word);
   expect(first.status).toBe(0);
 

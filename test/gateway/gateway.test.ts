@@ -258,7 +258,7 @@ describe('a call while all replicas of its model', () => {
     await waitForModels('m');
     for (let call = 0; call < 2; call++) {
       const response = await post(CHAT, { model: 'm' });
-      expect([response.status, response.headers.get('x-should-retry')]).toEqual([429, 'false']);
+      expect(response.status).toBe(429);
       expect(Number(response.headers.get('retry-after'))).toBeGreaterThan(17);
       expect(Number(response.headers.get('retry-after'))).toBeLessThan(21);
     }

@@ -96,6 +96,16 @@ describe('Triton', { timeout: 60_000 }, () => {
       server,
     ]);
     expect(chat).toEqual({ code: 0, stdout: 'Hi \n', stderr: '' });
+    const gateway = await start(['gateway', '--port', '0', '--server', server]).waitForOutput(/listening on (\S+)/);
+    const complete = async (stream: boolean): Promise<string> => {
+      const body = JSON.stringify({ model: 'counter', prompt: 'one two', stream });
+      return (await fetch(`${gateway}/completions`, { method: 'POST', body })).text();
+    };
+    expect(JSON.parse(await complete(false)).choices[0]).toMatchObject({ text: 'one two ', finish_reason: 'stop' });
+    const events = (await complete(true)).trim().split('\n\n');
+    expect(events.pop()).toBe('data: [DONE]');
+    const texts = events.map((event) => JSON.parse(event.replace('data: ', '')).choices[0].text);
+    expect(texts).toEqual(['one ', 'two ', '']);
     // Last: stops the server, which must no longer be routed to.
     await triton.running.stop();
     const isGone = async (): Promise<boolean> => (await run(['route', 'model=batched', '--server', server])).code === 3;

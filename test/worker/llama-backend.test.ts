@@ -129,6 +129,9 @@ async function collectStream({ stream }: Serving, prompt: string, parameters: In
 
 const GREEDY = { temperature: 0 };
 
+const createSchemaFormat = (schema: object): string =>
+  JSON.stringify({ type: 'json_schema', json_schema: { name: 'x', schema } });
+
 describe('a language model in the worker', () => {
   it('is called by its file name or by its given name, and describes its inputs and outputs', async () => {
     const chat = await createBackend('says');
@@ -303,7 +306,8 @@ describe('a language model in the worker', () => {
     [{ n: 2 }, 'parameter "n" is 2, which'],
     [{ logprobs: true }, 'parameter "logprobs" is true, which'],
     [{ tools: '[{"type":"function"}]' }, 'parameter "tools" is "['],
-    [{ response_format: '{"type":"json_object"}' }, 'parameter "response_format" is "{'],
+    [{ response_format: '{"type":"grammar"}' }, 'parameter "response_format" has the type "grammar"'],
+    [{ response_format: createSchemaFormat({ type: 'string', pattern: 'x' }) }, 'the schema has "pattern"'],
   ])('leaves requests that it does not support to other replicas: %s', async (parameters, words) => {
     const { call } = await getSharedServing('says');
     await expect(call({ prompt: ['x'] }, parameters)).rejects.toMatchObject({
@@ -317,6 +321,67 @@ describe('a language model in the worker', () => {
     const neutral = { user: 'me', n: 1, logprobs: false, tools: '[]' };
     const response = await call({ prompt: ['x'] }, { ...GREEDY, ...neutral, max_completion_tokens: 2 });
     expect(response.parameters['completion_tokens']).toBe(2);
+  });
+});
+
+describe('a response format', () => {
+  it.each<[string, string, (text: string) => unknown]>([
+    ['an object', '{"type":"json_object"}', (text) => JSON.parse(text)],
+    [
+      'a schema',
+      createSchemaFormat({
+        type: 'object',
+        properties: { kind: { enum: ['a', 'b'] }, ok: { $ref: '#/$defs/ok' }, list: { anyOf: [{ type: 'null' }] } },
+        required: ['kind', 'ok', 'list'],
+        additionalProperties: false,
+        $defs: { ok: { type: 'boolean', description: 'x' } },
+      }),
+      (text) => JSON.parse(text),
+    ],
+  ])('of %s makes the model end a text that is valid JSON', async (_what, format, parse) => {
+    const served = await getSharedServing('random');
+    let ended = 0;
+    for (const seed of [1, 2, 3, 4]) {
+      const parameters = { response_format: format, seed, temperature: 1 };
+      const whole = await served.call({ prompt: ['hello'] }, parameters);
+      const text = readText(whole);
+      // A string of random letters can fill the context.
+      if (whole.parameters['finish_reason'] === 'length') continue;
+      ended++;
+      expect(parse(text)).toEqual(expect.any(Object));
+      expect(text).toBe(text.trim());
+      const { pieces } = await collectStream(served, 'hello', parameters);
+      expect(pieces.join('')).toBe(text);
+    }
+    expect(ended).toBeGreaterThan(0);
+  });
+
+  it('has the members of the schema, in its order', async () => {
+    const { call } = await getSharedServing('random');
+    const schema = { type: 'object', properties: { b: { enum: [1, 2] }, a: { type: 'boolean' } }, required: ['a'] };
+    const response = await call({ prompt: ['hello'] }, { response_format: createSchemaFormat(schema), seed: 1 });
+    expect(readText(response).replace(/\s/g, '')).toMatch(/^\{"b":[12],"a":(?:true|false)\}$/);
+    expect(response.parameters['finish_reason']).toBe('stop');
+  });
+
+  it.each([
+    ['{', 'is not a JSON object'],
+    ['{"type":"json_schema"}', 'has no "json_schema" with a "schema"'],
+  ])('that is %s is refused', async (format, words) => {
+    const { call } = await getSharedServing('says');
+    await expect(call({ prompt: ['x'] }, { response_format: format })).rejects.toMatchObject({
+      code: 'invalid_argument',
+      message: expect.stringContaining(words),
+    });
+  });
+
+  it('whose grammar llama.cpp refuses is left to other replicas', async () => {
+    const { call } = await getSharedServing('says');
+    const endless = { $ref: '#/$defs/a', $defs: { a: { $ref: '#/$defs/a' } } };
+    await expect(call({ prompt: ['x'] }, { response_format: createSchemaFormat(endless) })).rejects.toMatchObject({
+      code: 'unimplemented',
+      message: expect.stringContaining('has a schema without a grammar'),
+    });
   });
 });
 

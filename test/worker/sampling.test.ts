@@ -64,8 +64,6 @@ describe('sampling', () => {
     ['logprobs', 0, 'is 0, which'],
     ['top_logprobs', 1, 'is 1, which'],
     ['logit_bias', '{"1":2}', 'is "{\\"1\\":2}", which'],
-    ['response_format', '{"type":"json_object"}', 'is "{\\"type\\":\\"json_object\\"}", which'],
-    ['response_format', 'text', 'is "text", which'],
     ['tools', '[{"type":"function"}]', 'is "[{\\"type\\":\\"function\\"}]", which'],
     ['tool_choice', 'required', 'is "required", which'],
   ])('leaves the parameter %s: %s to replicas that support it', (name, value, message) => {

@@ -1,4 +1,5 @@
-import { AnyserveError, getErrorMessage, toHttpStatus } from '../../core/errors.js';
+import { AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } from '../../core/errors.js';
+import { readPushBackMs } from '../balancing/push-back.js';
 import { BusyError } from '../connection-errors.js';
 import { HttpStatusError } from './http-failure.js';
 import { createRequestError, type OpenaiError } from './openai-error.js';
@@ -39,18 +40,41 @@ export function describeFailure(error: unknown): string {
   return failed ? `the last response was HTTP ${failed.response.status}` : getErrorMessage(error);
 }
 
+/**
+ * Statuses of errors of replicas that speak gRPC, where they differ from those of the code: for a caller of OpenAI's API, a
+ * parameter that no replica supports is its mistake, and a token that the gateway lacks is not.
+ */
+const STATUSES: Partial<Readonly<Record<ErrorCode, number>>> = {
+  no_match: 503,
+  server_unreachable: 503,
+  unimplemented: 400,
+  failed_precondition: 400,
+  unauthenticated: 502,
+  permission_denied: 502,
+  cancelled: 502,
+};
+
+/** The parameter or input that an error of a replica or of the translation names. */
+const NAMED_PARAMETER = /\b(?:parameter|input) "([\w.-]{1,64})"/;
+
+/** The member of a request that becomes an input with another name. */
+const MEMBERS_BY_INPUT: Readonly<Record<string, string>> = { text_input: 'prompt' };
+
 /** Converts the error of a call that has no response of a replica. */
 export function toOpenaiError(error: AnyserveError, attempts: number): OpenaiError {
   const { code, message } = error;
-  const status = code === 'server_unreachable' || code === 'no_match' ? 503 : toHttpStatus(code);
+  const status = STATUSES[code] ?? toHttpStatus(code);
   const isRequest = status < 500 && status !== 429;
+  const param = isRequest ? NAMED_PARAMETER.exec(message)?.[1] : undefined;
+  const retryAfterS = Math.ceil((readPushBackMs(error) ?? 0) / 1000);
   return {
     status,
     message,
     type: isRequest ? 'invalid_request_error' : 'server_error',
     code,
+    param: param === undefined ? null : (MEMBERS_BY_INPUT[param] ?? param),
     headers: {
-      ...(status === 503 && { 'retry-after': '1' }),
+      ...((status === 503 || retryAfterS > 0) && { 'retry-after': String(Math.max(1, retryAfterS)) }),
       ...createRetryHeaders(error, attempts),
     },
   };

@@ -1,0 +1,79 @@
+import type { HttpCaller, OpenHttpCall } from '../client/http-calls/http-caller.js';
+import type { ModelFleet } from '../client/model-fleet.js';
+import { DEFAULTS } from '../core/defaults.js';
+import type { BackendCall, CallBackend, OpenResponse } from './call-backend.js';
+import { isEventStream, relayResponse } from './response-relay.js';
+
+/** Options of an {@link HttpBackend}. */
+export interface HttpBackendOptions {
+  readonly fleet: ModelFleet;
+  readonly caller: HttpCaller;
+  /** Selects the request headers to pass on. */
+  readonly filterHeaders: (rawHeaders: readonly string[]) => string[];
+}
+
+/** Passes requests to replicas with an HTTP endpoint, and their responses to the caller, byte for byte. */
+export class HttpBackend implements CallBackend {
+  readonly protocol = 'http';
+  readonly #options: HttpBackendOptions;
+
+  constructor(options: HttpBackendOptions) {
+    this.#options = options;
+  }
+
+  supports(): boolean {
+    return true;
+  }
+
+  async open(call: BackendCall): Promise<OpenResponse> {
+    const { fleet, caller, filterHeaders } = this.#options;
+    const { request, path, target, steering } = call;
+    const discovery = fleet.getDiscovery(target, this.protocol, steering.conditions, steering.text);
+    const timeoutMs = path.isText ? DEFAULTS.textCallTimeoutMs : DEFAULTS.callTimeoutMs;
+    const opened = await caller.open(
+      discovery,
+      {
+        method: request.method ?? 'POST',
+        path: path.path + call.search,
+        headers: filterHeaders(request.rawHeaders),
+        body: call.body,
+        model: target,
+        onAttempt: call.onAttempt,
+      },
+      { affinity: call.affinity, failWhenBusy: true, onBegin: call.onBegin },
+      call.read.isStream ? DEFAULTS.streamTimeoutMs : timeoutMs,
+    );
+    return new OpenHttpResponse(opened);
+  }
+}
+
+class OpenHttpResponse implements OpenResponse {
+  readonly #opened: OpenHttpCall;
+
+  constructor(opened: OpenHttpCall) {
+    this.#opened = opened;
+  }
+
+  get replicaId(): OpenResponse['replicaId'] {
+    return this.#opened.attempt.target.replicaId;
+  }
+
+  get status(): number {
+    return this.#opened.response.head.status;
+  }
+
+  get isEventStream(): boolean {
+    return isEventStream(this.#opened.response.head.headers);
+  }
+
+  send(...[response, options, isAbandoned, onEnd]: Parameters<OpenResponse['send']>): void {
+    const { response: incoming, attempt, end } = this.#opened;
+    relayResponse(incoming, response, options, (relayed) => {
+      if (relayed.error === undefined) attempt.succeed();
+      else if (isAbandoned()) attempt.abandon();
+      else attempt.recordFailure(relayed.error);
+      end();
+      onEnd(relayed);
+    });
+  }
+}
