@@ -104,13 +104,16 @@ export function startHttpGateway(options: GatewayOptions): Promise<Gateway> {
     hedgeAfterMs,
     checkAddress,
   });
-  const settings = {
+  void warnAboutOpenRegistration(api, options);
+  return startGateway(createSettings(options), { fleet, caller, inferenceCaller }, { clock, random });
+}
+
+function createSettings(options: GatewayOptions): GatewaySettings {
+  return {
     ...options,
-    hasAffinity: pick === 'affinity',
+    hasAffinity: options.pick === 'affinity',
     machineName: getHostName(),
     version: VERSION,
-    createId: (): string => ids.createInstanceId().replaceAll('-', ''),
+    createId: () => ids.createInstanceId().replaceAll('-', ''),
   };
-  void warnAboutOpenRegistration(api, options);
-  return startGateway(settings, { fleet, caller, inferenceCaller }, { clock, random });
 }

@@ -5,6 +5,7 @@ import { checkOptionTypes, type OptionTypes } from './core/option-types.js';
 import { checkCounts, checkTimes, type ValueOrGetter } from './core/options.js';
 import type { Log, RegistrationStore } from './core/ports.js';
 import { MAX_WEIGHT } from './core/replica.js';
+import type { StoreLogin } from './core/store-login.js';
 import type { ClientTls, ServerTls } from './core/tls.js';
 import type { TokenSet } from './credentials/token-set.js';
 import { MAX_MESSAGE_BYTES } from './inference/message-limits.js';
@@ -40,10 +41,15 @@ export interface StartApiServerOptions {
    */
   readonly maxStreamsPerPeer?: number | undefined;
   /**
-   * The store of registrations. The server starts it and leaves it open: several servers can share one, and its creator
-   * closes it. A store that gets replicas from outside makes each a `SerializedReplica`. Default: a new one in memory.
+   * The store of registrations: `memory`, or `etcd://HOST:PORT[,HOST:PORT][/PREFIX]` (`etcds://` with TLS), which several servers
+   * share. Or a store: the server starts it and leaves it open, several servers can share it, and its creator closes it. A
+   * store that gets replicas from outside makes each a `SerializedReplica`. Default: `memory`.
    */
-  readonly store?: RegistrationStore<SerializedReplica> | undefined;
+  readonly store?: RegistrationStore<SerializedReplica> | string | undefined;
+  /** Trusted authorities and client certificate for `etcds://`. Default: the authorities that Node.js trusts. */
+  readonly storeTls?: ValueOrGetter<ClientTls> | undefined;
+  /** User and password of etcd. Default: none. */
+  readonly storeLogin?: ValueOrGetter<StoreLogin> | undefined;
   /** Additional host names that requests without a token can use for the server. Default: only this machine's names. */
   readonly allowedHosts?: readonly string[] | undefined;
   /** Receives a line for each registration and removal. Default: no log. */
@@ -114,6 +120,8 @@ const API_SERVER_OPTION_TYPES: OptionTypes<StartApiServerOptions> = {
   maxRegistryBytes: 'number',
   maxStreamsPerPeer: 'number',
   store: 'store',
+  storeTls: 'tls',
+  storeLogin: 'login',
   allowedHosts: 'strings',
   log: 'log',
 };

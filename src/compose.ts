@@ -1,4 +1,3 @@
-import type { SerializedReplica } from './api/serialized-replica.js';
 import {
   checkApiServerOptions,
   checkCloseOptions,
@@ -10,6 +9,7 @@ import {
   type StartWorkerOptions,
   type UpdateOptions,
 } from './compose-options.js';
+import { composeStore } from './compose-store.js';
 import { createEscapingLog } from './core/control-characters.js';
 import { DEFAULTS } from './core/defaults.js';
 import { parseAdvertised } from './core/endpoint.js';
@@ -40,20 +40,15 @@ export async function startApiServer(options: StartApiServerOptions = {}): Promi
     maxReplicas = DEFAULTS.maxReplicas,
     maxRegistryBytes = DEFAULTS.maxRegistryBytes,
     maxStreamsPerPeer = DEFAULTS.maxStreamsPerPeer,
-    store: sharedStore,
     allowedHosts = [],
     log = SILENT,
   } = options;
-  const [{ startHttpApi }, { createFirstListCheck }, { MemoryStore }] = await Promise.all([
+  const [{ startHttpApi }, { createFirstListCheck }] = await Promise.all([
     import('./server/api-server.js'),
     import('./server/readiness.js'),
-    import('./store/memory-store.js'),
   ]);
   const { events, history } = await createEvents(log);
-  const store = sharedStore ?? new MemoryStore<SerializedReplica>(system.ids.createRegistryId());
-  const closeStore = async (): Promise<void> => {
-    if (!sharedStore) await store.close();
-  };
+  const { store, close: closeStore } = await composeStore(options, events);
   const { clock, random, ids } = system;
   const limits = { maxReplicas, maxLeasesPerHost: maxStreamsPerPeer, maxBytes: maxRegistryBytes };
   const registry = new Registry({ store, clock, random, ids, events, limits });
@@ -62,7 +57,9 @@ export async function startApiServer(options: StartApiServerOptions = {}): Promi
   const names = { machineName: system.getHostName(), allowedHosts };
   const resolved = { registry, host, port, ...names, ...settings, tokens, tls: toGetter(tls), events, history, clock };
   try {
-    const server = await startHttpApi({ ...resolved, readinessChecks: [createFirstListCheck(store.start(), events)] });
+    const readinessChecks = [createFirstListCheck(store.start(), events)];
+    const listDegradations = (): readonly string[] => store.listProblems?.() ?? [];
+    const server = await startHttpApi({ ...resolved, readinessChecks, listDegradations });
     return {
       ...server,
       async close(how = {}) {

@@ -39,6 +39,7 @@ export type {
   Tracer,
 } from './core/ports.js';
 export type { LeaseEnd, Registration, RegistrationChange, Replica, ReplicaState } from './core/replica.js';
+export type { StoreLogin } from './core/store-login.js';
 export type { ClientTls, ServerTls } from './core/tls.js';
 export { TokenSet } from './credentials/token-set.js';
 export type { Datatype } from './inference/datatype.js';

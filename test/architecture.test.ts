@@ -13,7 +13,10 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
   json: { folders: ['core'], packages: [] },
   api: { folders: ['core', 'json'], packages: [] },
   inference: { folders: ['core', 'json'], packages: ['@bufbuild/protobuf/wire'] },
-  store: { folders: ['core', 'api', 'json'], packages: [] },
+  store: {
+    folders: ['core', 'api', 'json'],
+    packages: ['@bufbuild/protobuf/wire', '@grpc/grpc-js', 'node:crypto'],
+  },
   credentials: { folders: ['core'], packages: ['node:crypto', 'node:fs', 'node:path', 'node:tls'] },
   http: {
     folders: ['core', 'json'],
@@ -120,11 +123,13 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
       'client',
       'worker',
       'compose-options.ts',
+      'compose-store.ts',
       'system.ts',
       'version.ts',
     ],
     packages: [],
   },
+  'compose-store.ts': { folders: ['core', 'api', 'client', 'store', 'system.ts'], packages: [] },
   'compose-gateway.ts': {
     folders: ['core', 'credentials', 'http', 'client', 'gateway', 'system.ts', 'version.ts'],
     packages: [],

@@ -112,6 +112,8 @@ const TYPED: Readonly<Record<keyof typeof FUNCTIONS, Readonly<Record<string, rea
     readTokens: [{}],
     tls: ['x'],
     store: [5, {}],
+    storeTls: ['x'],
+    storeLogin: ['the-secret', { user: 'u' }],
     log: [5, {}, console.log],
   },
   startWorker: {

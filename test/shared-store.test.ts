@@ -76,3 +76,38 @@ it('a server that cannot listen does not close a shared store', async () => {
   await expect(startApiServer({ port, store })).rejects.toMatchObject({ code: 'failed' });
   expect(closed).toBe(0);
 });
+
+it('a server whose store has a problem is degraded, and accepts registrations', async () => {
+  const problems: string[] = [];
+  const listProblems = (): string[] => problems;
+  const server = await serve({
+    store: Object.assign(new MemoryStore<SerializedReplica>(TEST_REGISTRY), { listProblems }),
+  });
+  expect(await get(server, '/readyz')).toEqual({ status: 200, body: '{"status":"ready"}' });
+  problems.push('it is far away');
+  expect(await get(server, '/readyz')).toEqual({
+    status: 200,
+    body: '{"status":"degraded","reasons":["it is far away"]}',
+  });
+  const { socket, received } = openRawConnection(server.port, formatRegisterRequest(formatRegistrationBody('r1')));
+  await until('r1 is registered', () => received().includes('alive'));
+  socket.destroy();
+});
+
+it.each([
+  [{ store: 'redis://h' }, 'store "redis://h": it is not an address of etcd; give etcd://HOST:PORT'],
+  [{ store: 'etcd://h', storeTls: {} }, 'store etcd://h uses no TLS, but certificates are given; use etcds://'],
+  [
+    { storeLogin: { user: 'u', password: 'p' } },
+    'certificates or a login are given for the store, but it is in memory',
+  ],
+])('a server refuses %j', async (options, message) => {
+  await expect(startApiServer({ port: 0, ...options })).rejects.toThrow(message);
+});
+
+it('a server does not wait for an etcd that it cannot reach', async () => {
+  const server = await serve({ store: 'etcd://127.0.0.1:1' });
+  await until('it is degraded', async () => (await get(server, '/readyz')).body.includes('degraded'));
+  expect(await get(server, '/health')).toMatchObject({ status: 200 });
+  await server.close();
+});

@@ -6,8 +6,8 @@ import { detachString } from '../json/string-memory.js';
 /** Maximum length of a reason, in UTF-16 units. That of a refusal can quote a header. */
 const MAX_REASON_UNITS = 256;
 
-/** Kind of an event in the history of an API server. A failure of the store is in the log and in `/readyz`. */
-export type HistoryEventKind = Exclude<RegistryEvent['kind'], 'store_failed'>;
+/** Kind of an event in the history of an API server. Failures of the store are in the log and in `/readyz`. */
+export type HistoryEventKind = Exclude<RegistryEvent['kind'], `store_${string}`>;
 
 type Fields = Readonly<Record<string, string | number | null | undefined>>;
 

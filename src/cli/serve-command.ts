@@ -1,9 +1,10 @@
 import { DEFAULTS } from '../core/defaults.js';
+import { parseStoreLogin } from '../core/store-login.js';
 import { parseDurationMs, parseWholeNumber } from './argument-parsers.js';
 import { type Command, waitForShutdown } from './command.js';
 import { createLog } from './output.js';
-import { readServerTls, SERVER_TLS_OPTIONS } from './tls-options.js';
-import { createTokenFileOption, readRequiredTokens } from './token-options.js';
+import { createClientTlsOptions, readClientTls, readServerTls, SERVER_TLS_OPTIONS } from './tls-options.js';
+import { createTokenFileOption, readRequiredTokens, readSecretFile } from './token-options.js';
 
 /** Maximum value of an option that limits a count. */
 const MAX_COUNT_LIMIT = 10_000_000;
@@ -18,6 +19,7 @@ export const serveCommand: Command = {
     ['anyserve serve', 'listen on 127.0.0.1:8080, for this machine only'],
     ['anyserve serve --host 0.0.0.0 --port 80', 'listen on all addresses'],
     ['anyserve serve --host 0.0.0.0 --register-token-file tokens', 'require a token for registration'],
+    ['anyserve serve --store etcd://10.0.0.5:2379', 'share the registrations of other API servers through etcd'],
     ['anyserve serve --port 0', 'listen on a free port and print it'],
   ],
   options: {
@@ -49,6 +51,16 @@ export const serveCommand: Command = {
     ),
     ...createTokenFileOption('read-token-file', 'file with tokens for queries, one per line'),
     ...SERVER_TLS_OPTIONS,
+    store: {
+      type: 'text',
+      value: 'STORE',
+      description:
+        'where registrations are kept: memory, or etcd://HOST:PORT[,HOST:PORT][/PREFIX] (etcds:// with TLS), which several ' +
+        'API servers share',
+      default: 'memory',
+    },
+    ...createClientTlsOptions('for etcds://', 'store-'),
+    'store-login-file': { type: 'text', value: 'FILE', description: 'file with USER:PASSWORD for etcd' },
     'ack-timeout': {
       type: 'text',
       value: 'TIME',
@@ -103,6 +115,9 @@ export const serveCommand: Command = {
       registerTokens: readRequiredTokens(args, io, 'register-token-file'),
       readTokens: readRequiredTokens(args, io, 'read-token-file'),
       tls: readServerTls(args, io),
+      store: args.getText('store'),
+      storeTls: readClientTls(args, io, 'store-'),
+      storeLogin: readSecretFile(args, io, 'store-login-file', parseStoreLogin),
       ackTimeoutMs: parseDurationMs('ack-timeout', args.getText('ack-timeout') ?? ''),
       warmingMs: parseDurationMs('warming', args.getText('warming') ?? ''),
       maxReplicas: parseWholeNumber('max-replicas', args.getText('max-replicas') ?? '', 1, MAX_COUNT_LIMIT),

@@ -31,7 +31,14 @@ const TYPES = {
   signal: ['an AbortSignal', (value) => hasFunctions(value, 'addEventListener', 'removeEventListener')],
   log: ['an object with the functions info and warn', (value) => hasFunctions(value, 'info', 'warn')],
   tracer: ['an object with the function startAttempt', (value) => hasFunctions(value, 'startAttempt')],
-  store: ['a store of registrations', (value) => hasFunctions(value, 'start', 'put', 'change', 'delete', 'subscribe')],
+  store: [
+    'a store of registrations, or the address of one',
+    (value) => typeof value === 'string' || hasFunctions(value, 'start', 'put', 'change', 'delete', 'subscribe'),
+  ],
+  login: [
+    'an object with the strings user and password, or a function that returns it',
+    (value) => typeof value === 'function' || hasStrings(value, 'user', 'password'),
+  ],
   secret: [
     'a string or a function that returns it',
     (value) => typeof value === 'string' || typeof value === 'function',
@@ -49,7 +56,7 @@ const TYPES = {
 } as const satisfies Record<string, readonly [wanted: string, accepts: (value: unknown) => boolean]>;
 
 /** Options whose values can be secret. An error shows only their type. */
-const SECRET_TYPES: ReadonlySet<string> = new Set(['secret', 'secrets', 'tokens', 'tls']);
+const SECRET_TYPES: ReadonlySet<string> = new Set(['secret', 'secrets', 'tokens', 'tls', 'login']);
 
 /** Names within an option of the type `tls`. */
 const TLS_NAMES: { readonly [Name in keyof ServerTls | keyof ClientTls]: true } = { ca: true, cert: true, key: true };
@@ -104,6 +111,10 @@ function isObject(value: unknown): value is object {
 
 function isListOfStrings(value: unknown): boolean {
   return Array.isArray(value) && value.every((item) => typeof item === 'string');
+}
+
+function hasStrings(value: unknown, ...names: readonly string[]): boolean {
+  return isObject(value) && names.every((name) => typeof (value as Record<string, unknown>)[name] === 'string');
 }
 
 function hasFunctions(value: unknown, ...names: readonly string[]): boolean {

@@ -98,7 +98,11 @@ export type RegistryEvent =
   | { readonly kind: 'self_preservation_entered' }
   | { readonly kind: 'self_preservation_left' }
   /** The store failed to write a change that a timer started, or to receive its first complete list. */
-  | { readonly kind: 'store_failed'; readonly error: string };
+  | { readonly kind: 'store_failed'; readonly error: string }
+  /** The store goes on, but something about it doesn't work, such as the connection to a shared store. */
+  | { readonly kind: 'store_degraded'; readonly problem: string }
+  /** Everything about the store works again. */
+  | { readonly kind: 'store_recovered' };
 
 /** Events of the API server around the registry. */
 export type ServerEvent =
@@ -195,8 +199,8 @@ export interface RegistrationStore<in out R extends Replica = Replica> {
   /** Id of the registry: API servers that share a store share it. Undefined until the store knows it. */
   readonly registryId: RegistryId | undefined;
   /**
-   * Resolves when subscribers have received the first complete list of registrations. Rejects when there won't be one. Later
-   * calls have the same result.
+   * Resolves when subscribers have received the first complete list of registrations, or when the store goes on without one
+   * because it has waited long enough. Rejects when there won't be one. Later calls have the same result.
    */
   start(): Promise<void>;
   /** Stores a registration. Atomically replaces the one with the same replica id. */
@@ -213,6 +217,11 @@ export interface RegistrationStore<in out R extends Replica = Replica> {
    * unsubscribes.
    */
   subscribe(listener: (event: StoreEvent<R>) => void): () => void;
+  /**
+   * Returns what doesn't work at present, each in a few words. The store accepts registrations all the same: they stay in
+   * this process. Default: nothing.
+   */
+  listProblems?(): readonly string[];
   /** Releases the store's resources and ends all subscriptions. Does not end leases. */
   close(): Promise<void>;
 }

@@ -29,6 +29,8 @@ export interface ApiServerOptions
   readonly ackTimeoutMs: number;
   /** Further conditions for accepting registrations. Default: none. */
   readonly readinessChecks?: readonly ReadinessCheck[] | undefined;
+  /** Returns what doesn't work although the server is ready. Default: nothing. */
+  readonly listDegradations?: (() => readonly string[]) | undefined;
 }
 
 /** Starts an API server. Resolves once it accepts requests. Throws `failed` when it can't listen on the address. */
@@ -39,7 +41,7 @@ export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer
   const isRegistrationOpen = !tokens?.register && !tls?.().ca;
   const connections = new ConnectionLimit(await countOpenFiles());
   const openFiles = { name: 'open_files', getReason: () => connections.findProblem() };
-  const readiness = new Readiness([openFiles, ...(options.readinessChecks ?? [])]);
+  const readiness = new Readiness([openFiles, ...(options.readinessChecks ?? [])], options.listDegradations);
   const kernel = { readTable: readTcpTable, readRetransmitCount };
   const deadPeers = new DeadPeerDetector({ registry, clock, events, ackTimeoutMs, ...kernel });
   const streams = new EventStreams(clock);

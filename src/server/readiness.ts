@@ -34,7 +34,11 @@ export class Readiness {
   #phase: 'starting' | 'serving' | 'draining' = 'starting';
   readonly #checks: readonly ReadinessCheck[];
 
-  constructor(checks: readonly ReadinessCheck[] = []) {
+  readonly #listDegradations: () => readonly string[];
+
+  /** `listDegradations` returns what doesn't work although the server is ready. */
+  constructor(checks: readonly ReadinessCheck[] = [], listDegradations: () => readonly string[] = () => []) {
+    this.#listDegradations = listDegradations;
     const phase = { name: 'phase', getReason: () => (this.#phase === 'serving' ? undefined : this.#phase) };
     this.#checks = [phase, ...checks];
   }
@@ -42,6 +46,14 @@ export class Readiness {
   /** Returns the reason of each check that fails. Empty when registrations are accepted. */
   listReasons(): string[] {
     return this.#checks.flatMap((check) => check.getReason() ?? []);
+  }
+
+  /**
+   * Returns what doesn't work although the server accepts requests. A server that can't reach its store still responds, with
+   * what it knows, so nobody should send its requests elsewhere.
+   */
+  listDegradations(): readonly string[] {
+    return this.#listDegradations();
   }
 
   /** Returns the reason of one check; undefined if it passes or doesn't exist. */
@@ -63,11 +75,15 @@ export class Readiness {
 /** Handles `GET /livez`: the process responds, so it is alive. */
 export const handleLivez: RequestHandler = (_request, response) => sendJson(response, 200, '{"status":"alive"}');
 
-/** Creates the handler of `GET /readyz`: whether registrations are accepted, and why not. */
+/** Creates the handler of `GET /readyz`: whether registrations are accepted, and why not, or what else doesn't work. */
 export function createReadyzHandler(readiness: Readiness): RequestHandler {
   return (_request, response) => {
     const reasons = readiness.listReasons();
-    if (reasons.length === 0) return sendJson(response, 200, '{"status":"ready"}');
+    const degradations = readiness.listDegradations();
+    if (reasons.length === 0 && degradations.length === 0) return sendJson(response, 200, '{"status":"ready"}');
+    if (reasons.length === 0) {
+      return sendJson(response, 200, JSON.stringify({ status: 'degraded', reasons: degradations }));
+    }
     sendJson(response, toHttpStatus('unavailable'), JSON.stringify({ status: 'unready', reasons }));
   };
 }

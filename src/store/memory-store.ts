@@ -1,7 +1,7 @@
-import { chooseNewerCordon } from '../core/cordon.js';
 import type { LeaseId, RegistryId, ReplicaId } from '../core/ids.js';
 import type { RegistrationStore, StoreEvent } from '../core/ports.js';
 import type { LeaseEnd, Registration, RegistrationChange, Replica } from '../core/replica.js';
+import { changeRegistration } from './change-registration.js';
 
 /** A store in this process, without persistence. Subscribers receive each change before the call returns. */
 export class MemoryStore<R extends Replica = Replica> implements RegistrationStore<R> {
@@ -27,17 +27,7 @@ export class MemoryStore<R extends Replica = Replica> implements RegistrationSto
   async change(lease: LeaseId, change: RegistrationChange<R>): Promise<void> {
     const previous = this.#byLease.get(lease);
     if (!previous) return;
-    // Names each field, so that all registrations share one V8 object shape.
-    const registration = {
-      lease,
-      owner: previous.owner,
-      instance: change.instance ?? previous.instance,
-      replica: change.replica ?? previous.replica,
-      state: change.state ?? previous.state,
-      sinceEpochMs: change.sinceEpochMs ?? previous.sinceEpochMs,
-      cordon: chooseNewerCordon(change.cordon, previous.cordon),
-      weight: previous.weight,
-    };
+    const registration = changeRegistration(previous, change);
     this.#set(registration);
     this.#notify({ kind: 'change', registration });
   }

@@ -112,6 +112,10 @@ function formatRegistryEvent(event: RegistryEvent): Line {
       return info('self-preservation ended: replicas that fall silent are removed again');
     case 'store_failed':
       return warn(`the registration store failed: ${event.error}`);
+    case 'store_degraded':
+      return warn(`the registration store: ${event.problem}`);
+    case 'store_recovered':
+      return info('the registration store works again');
     default:
       return event satisfies never;
   }

@@ -62,6 +62,7 @@ import {
   type StartApiServerOptions,
   type StartWorkerOptions,
   type StoreEvent,
+  type StoreLogin,
   startApiServer,
   startWorker,
   type Tensor,
@@ -200,7 +201,10 @@ export const plainStore: StartApiServerOptions['store'] = {} as RegistrationStor
 const log: Log = { info: console.log, warn: console.warn };
 const serverTls: ServerTls = { cert: '', key: '' };
 const clientTls: ClientTls = { ca: '' };
+const storeLogin: StoreLogin = { user: '', password: '' };
 const registerTokens: ValueOrGetter<TokenSet> = () => new TokenSet(['a-token-that-is-long-enough']);
+
+export const shared: StartApiServerOptions = { store: 'etcds://h', storeTls: clientTls, storeLogin };
 
 export async function runServers(): Promise<void> {
   const store = new MirroringStore();

@@ -1,0 +1,81 @@
+import type { SerializedReplica } from './api/serialized-replica.js';
+import { AnyserveError } from './core/errors.js';
+import { asEndpoint } from './core/ids.js';
+import { toGetter, type ValueOrGetter } from './core/options.js';
+import type { Events, RegistrationStore, RegistryEvent } from './core/ports.js';
+import type { Replica } from './core/replica.js';
+import type { StoreLogin } from './core/store-login.js';
+import type { ClientTls } from './core/tls.js';
+import * as system from './system.js';
+
+/** Where an API server keeps its registrations. */
+export interface StoreOptions {
+  /** A store, or an address: `memory`, or `etcd://HOST:PORT[,HOST:PORT][/PREFIX]`. Default: `memory`. */
+  readonly store?: RegistrationStore<SerializedReplica> | string | undefined;
+  readonly storeTls?: ValueOrGetter<ClientTls> | undefined;
+  readonly storeLogin?: ValueOrGetter<StoreLogin> | undefined;
+}
+
+/** The store of an API server. */
+export interface ComposedStore {
+  readonly store: RegistrationStore<SerializedReplica>;
+  /** Closes the store if it was created here. */
+  close(): Promise<void>;
+}
+
+/** Creates the store of an API server, unless it is given. Loads only the code of that store. Throws `usage` for an invalid address. */
+export async function composeStore(
+  { store: given = 'memory', storeTls, storeLogin }: StoreOptions,
+  events: Events<RegistryEvent>,
+): Promise<ComposedStore> {
+  if (typeof given !== 'string') return { store: given, close: async () => {} };
+  if (given !== 'memory') {
+    const store = await createEtcdStore(given, { tls: toGetter(storeTls), login: toGetter(storeLogin) }, events);
+    return { store, close: () => store.close() };
+  }
+  if (storeTls || storeLogin) {
+    throw new AnyserveError(
+      'usage',
+      'certificates or a login are given for the store, but it is in memory; give an address such as etcds://HOST:PORT',
+    );
+  }
+  const { MemoryStore } = await import('./store/memory-store.js');
+  const store = new MemoryStore<SerializedReplica>(system.ids.createRegistryId());
+  return { store, close: () => store.close() };
+}
+
+/** How to log in to etcd. */
+interface EtcdAccess {
+  readonly tls: (() => ClientTls) | undefined;
+  readonly login: (() => StoreLogin) | undefined;
+}
+
+async function createEtcdStore(
+  address: string,
+  { tls, login }: EtcdAccess,
+  events: Events<RegistryEvent>,
+): Promise<RegistrationStore<SerializedReplica>> {
+  const [{ parseEtcdAddress }, { EtcdClient }, { EtcdStore }, { createChannelSecurity }, { SerializedReplica }] =
+    await Promise.all([
+      import('./store/etcd/etcd-address.js'),
+      import('./store/etcd/etcd-client.js'),
+      import('./store/etcd/etcd-store.js'),
+      import('./client/channel-credentials.js'),
+      import('./api/serialized-replica.js'),
+    ]);
+  const { endpoints, prefix, usesTls } = parseEtcdAddress(address);
+  if (tls && !usesTls) {
+    throw new AnyserveError('usage', `store ${address} uses no TLS, but certificates are given; use etcds://`);
+  }
+  const { clock, random, ids } = system;
+  const noTls: ClientTls = {};
+  const api = new EtcdClient({
+    endpoints,
+    createSecurity: (endpoint, current) => createChannelSecurity(asEndpoint(endpoint), current),
+    tls: usesTls ? (tls ?? (() => noTls)) : undefined,
+    login,
+    clock,
+  });
+  const createReplica = (replica: Replica): SerializedReplica => new SerializedReplica(replica);
+  return new EtcdStore({ api, prefix, clock, random, ids, events, createReplica });
+}
