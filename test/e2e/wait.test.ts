@@ -17,11 +17,14 @@ afterAll(stopAll);
 /** Starts a server where nothing matches, and records when it was asked for what. */
 async function startEmptyServer() {
   const requests: { path: string; atMs: number }[] = [];
-  const fake = createServer(({ url = '' }, response) => {
+  const fake = createServer(({ url = '', headers }, response) => {
     requests.push({ path: url.split('?')[0] as string, atMs: performance.now() });
     const tally = '{"count":0,"replicas":[]}';
     if (url.startsWith('/route')) response.writeHead(404).end('{"detail":"no matching replica"}');
-    else response.end(`{"replicas":5,"examined":5,"candidates":${tally},"others":${tally}}`);
+    else {
+      const protocol = JSON.stringify(headers['x-anyserve-protocol'] ?? null);
+      response.end(`{"replicas":5,"examined":5,"candidates":${tally},"others":${tally},"protocol":${protocol}}`);
+    }
   });
   await new Promise<void>((resolve) => fake.listen(0, '127.0.0.1', resolve));
   const close = (): void => {

@@ -9,12 +9,11 @@ interface Keys {
   otherKeys: Map<string, number> | undefined;
 }
 
-const NO_NUMBERS: ReadonlySet<number> = new Set();
-
 /** Interns key-value pairs as numbers, so that sets of pairs are compared as numbers. A pair keeps its number while it is in use. */
 export class PairTable {
   readonly #byValue = new Map<string, Keys>();
-  readonly #byKey = new Map<string, Set<number>>();
+  /** The numbers of the pairs with a key: one, or several. Most keys of a hostile registration have one value. */
+  readonly #byKey = new Map<string, number | Set<number>>();
   readonly #pairs: [key: string, value: string][] = [];
   readonly #uses: number[] = [];
   readonly #free: number[] = [];
@@ -32,9 +31,12 @@ export class PairTable {
     return keys.otherKeys?.get(key);
   }
 
-  /** Returns the numbers of the pairs with a key. */
-  listNumbers(key: string): ReadonlySet<number> {
-    return this.#byKey.get(key) ?? NO_NUMBERS;
+  /** Returns the numbers of the pairs with a key; undefined if there are more than `max`. */
+  listNumbers(key: string, max: number): readonly number[] | undefined {
+    const numbers = this.#byKey.get(key);
+    if (numbers === undefined) return [];
+    if (typeof numbers === 'number') return [numbers];
+    return numbers.size > max ? undefined : [...numbers];
   }
 
   /** Returns the value of a pair. */
@@ -72,9 +74,9 @@ export class PairTable {
     if (uses > 0) return false;
     const [key, value] = this.#pairs[number] as [string, string];
     this.#remove(key, value);
-    const ofKey = this.#byKey.get(key) as Set<number>;
-    ofKey.delete(number);
-    if (ofKey.size === 0) this.#byKey.delete(key);
+    const ofKey = this.#byKey.get(key);
+    if (typeof ofKey === 'number' || ofKey?.size === 1) this.#byKey.delete(key);
+    else ofKey?.delete(number);
     this.#free.push(number);
     this.#releases++;
     return true;
@@ -85,8 +87,9 @@ export class PairTable {
     this.#pairs[number] = [key, value];
     this.#uses[number] = 0;
     const ofKey = this.#byKey.get(key);
-    if (ofKey) ofKey.add(number);
-    else this.#byKey.set(key, new Set([number]));
+    if (ofKey === undefined) this.#byKey.set(key, number);
+    else if (typeof ofKey === 'number') this.#byKey.set(key, new Set([ofKey, number]));
+    else ofKey.add(number);
     const keys = this.#byValue.get(value);
     if (!keys) this.#byValue.set(value, { key, number, otherKeys: undefined });
     else if (keys.key === undefined) {

@@ -39,11 +39,11 @@ export class TermSlots {
   /** Returns the slots of a term, which the caller can change. Undefined if finding them would take long. */
   find(term: SelectorTerm): Bitmap | undefined {
     const { pairs } = this.#options;
-    const numbers = pairs.listNumbers(term.key);
-    if (numbers.size > MAX_VALUES) return undefined;
+    const numbers = pairs.listNumbers(term.key, MAX_VALUES);
+    if (!numbers) return undefined;
     const isNegative = holdsForValue(term, undefined);
     // For a negative term, the values that it forbids.
-    const listed = [...numbers].filter((number) => holdsForValue(term, pairs.getValue(number)) !== isNegative);
+    const listed = numbers.filter((number) => holdsForValue(term, pairs.getValue(number)) !== isNegative);
     const slots = this.unite(listed);
     return slots && isNegative ? this.#complement(slots) : slots;
   }
