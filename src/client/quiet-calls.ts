@@ -27,7 +27,7 @@ export interface QuietCallWatchOptions {
 const QUIET_AFTER_MS = 5000;
 
 /** Interval between two checks of the replicas of quiet calls, in ms. */
-const CHECK_INTERVAL_MS = 2000;
+const CHECK_INTERVAL_MS = 1000;
 
 /**
  * Time without a message after which a listed replica must respond on a new connection, in ms. Together with a check interval

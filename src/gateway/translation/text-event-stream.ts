@@ -37,7 +37,6 @@ export class TextEventStream {
     onEnd: (end: RelayEnd) => void,
   ): Promise<void> {
     let error: unknown;
-    response.cork();
     response.writeHead(200, [
       'content-type',
       'text/event-stream; charset=utf-8',
@@ -62,7 +61,6 @@ export class TextEventStream {
     try {
       const opening = this.#serialize(format.createOpeningEvents(head));
       const isRead = this.#write(response, opening + this.#format(this.#first as TextPiece));
-      response.uncork();
       if (!isRead) await waitForCaller(response, readTimeoutMs);
       for (let next = await messages.next(); !next.done; next = await messages.next()) {
         const events = this.#format(this.#reader.read(next.value));
@@ -75,7 +73,6 @@ export class TextEventStream {
       this.#write(response, `${text}data: [DONE]\n\n`);
       endResponse(response, readTimeoutMs);
     } finally {
-      response.uncork();
       // If the caller has gone, the generation stops too.
       await messages.return(undefined);
     }
