@@ -127,10 +127,7 @@ class Relay implements BodySink {
 
   onFailure(error: unknown): void {
     if (isEventStream(this.#incoming.head.headers)) this.#response.write(createErrorEvent(error));
-    // After what was written, the connection closes without the end of the response.
-    this.#response.uncork();
-    this.#response.socket?.setTimeout(this.#readTimeoutMs);
-    this.#response.socket?.destroySoon();
+    breakOff(this.#response, this.#readTimeoutMs);
     this.#onEnd({ error, bytes: this.#bytes, tail: this.#tail.pieces });
   }
 
@@ -146,6 +143,15 @@ class Relay implements BodySink {
       this.#incoming.resume();
     });
   }
+}
+
+/**
+ * Closes the connection after what was written, without the end of the response. Node can hold back what was written until the end
+ * of the turn, so the connection closes after it.
+ */
+export function breakOff({ socket }: ServerResponse, readTimeoutMs: number): void {
+  socket?.setTimeout(readTimeoutMs);
+  setImmediate(() => socket?.destroySoon());
 }
 
 /** Returns whether a response is a stream of events. */

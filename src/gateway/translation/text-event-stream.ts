@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { InferenceStream } from '../../client/inference-caller.js';
-import { createErrorEvent, endResponse, type RelayEnd, type RelayOptions } from '../response-relay.js';
+import { breakOff, createErrorEvent, endResponse, type RelayEnd, type RelayOptions } from '../response-relay.js';
 import { BodyTail } from '../token-usage.js';
 import type { ResponseHead, TextFormat } from './text-format.js';
 import { TextMessageReader, type TextPiece } from './text-message-reader.js';
@@ -49,8 +49,7 @@ export class TextEventStream {
     } catch (thrown) {
       error = thrown;
       if (!response.destroyed) this.#write(response, createErrorEvent(thrown));
-      // After what was written, the connection closes without the end of the response.
-      response.socket?.destroySoon();
+      breakOff(response, readTimeoutMs);
     }
     onEnd({ error, bytes: this.#bytes, tail: this.#tail.pieces });
   }
