@@ -15,7 +15,7 @@ from tritonclient.grpc import InferenceServerClient, InferenceServerException, I
 capability = sys.argv[1] if len(sys.argv) > 1 else "type=echo"
 prompt = sys.argv[2] if len(sys.argv) > 2 else "Hello, world"
 server = sys.argv[3] if len(sys.argv) > 3 else "http://localhost:8080"
-model = capability.split("=", 1)[1]
+key, model = capability.split("=", 1)
 
 # A call has at most this many attempts, each at another replica.
 MAX_ATTEMPTS = 3
@@ -23,7 +23,7 @@ MAX_ATTEMPTS = 3
 
 def find_replica(excluded):
     """Returns the id and the endpoint of a replica with the capability that is not excluded."""
-    query = urlencode([capability.split("=", 1)])
+    query = urlencode({key: model})
     headers = {"X-Anyserve-Protocol": "grpc", "X-Anyserve-Exclude": ",".join(excluded)}
     try:
         with urlopen(Request(f"{server}/route?{query}", headers=headers), timeout=5) as response:
