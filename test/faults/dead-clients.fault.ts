@@ -8,14 +8,15 @@ import { until } from '../support/until.js';
 /** Documented limit for the failover of a call in progress. */
 const MAX_FAILOVER_MS = 17_000;
 
-/** Program with one client that makes a call for each line of its stdin. */
+/** Program with one client that makes a call for each line of its stdin. All go to the same replica while it can be called. */
 const CALLER = `
 import { createInterface } from 'node:readline';
 const { Client } = await import(process.argv[1]);
-const client = new Client({ server: 'http://127.0.0.1:8080', capability: { type: 'chat' } });
+const client = new Client({ server: 'http://127.0.0.1:8080', capability: { type: 'chat' }, pick: 'affinity' });
+const options = { affinity: 'session' };
 for await (const _line of createInterface({ input: process.stdin })) {
   const startedAt = performance.now();
-  const outcome = await client.infer('chat', { prompt: ['hello'] }).then(() => client.replicaId, (error) => error.message);
+  const outcome = await client.infer('chat', { prompt: ['hello'] }, options).then(() => client.replicaId, (error) => error.message);
   console.log(JSON.stringify({ outcome, ms: Math.round(performance.now() - startedAt) }));
 }
 await client.close();
