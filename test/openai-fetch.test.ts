@@ -291,7 +291,7 @@ describe('a failed request', () => {
     expect(good.requests[0]?.headers.traceparent).toBe('mine');
   });
 
-  it('that fails everywhere gets the last response, and clients are told not to repeat it', async () => {
+  it('that fails everywhere gets the last response, and a header that asks clients not to repeat it', async () => {
     const { post, register } = await startFetch();
     for (const id of ['a', 'b']) {
       const engine = await startEngine((_request, response) =>

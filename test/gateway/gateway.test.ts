@@ -159,7 +159,7 @@ describe('a call', () => {
     expect(finished.reduce((sum, { attempts }) => sum + attempts, 0)).toBe(2 + bad.requests.length);
   });
 
-  it('that fails everywhere gets the last response as it came, and clients are told not to repeat it', async () => {
+  it('that fails everywhere gets the last response as it came, and a header that asks clients not to repeat it', async () => {
     const { register, post, waitForModels, finished } = await startGateway();
     for (const id of ['a', 'b']) {
       const engine = await startEngine((_request, response) =>
