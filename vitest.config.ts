@@ -9,7 +9,8 @@ export default defineConfig({
     allowOnly: false,
     // Most tests wait for processes and timers. The default, one worker less than cores, leaves half of a machine with 2 cores idle.
     maxWorkers: availableParallelism() + 1,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // The longest tests take 20 s on an idle machine.
+    testTimeout: 180_000,
+    hookTimeout: 120_000,
   },
 });

@@ -7,7 +7,7 @@ export default defineConfig({
     globalSetup: 'test/support/temporary-folder.ts',
     allowOnly: false,
     fileParallelism: false,
-    testTimeout: 120_000,
+    testTimeout: 300_000,
     hookTimeout: 60_000,
     disableConsoleIntercept: true,
   },

@@ -7,5 +7,7 @@ export default defineConfig({
     globalSetup: 'test/support/temporary-folder.ts',
     allowOnly: false,
     maxWorkers: 2,
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
   },
 });

@@ -8,6 +8,7 @@ export default defineConfig({
     fileParallelism: false,
     globalSetup: 'test/support/temporary-folder.ts',
     allowOnly: false,
-    testTimeout: 120_000,
+    testTimeout: 300_000,
+    hookTimeout: 60_000,
   },
 });

@@ -52,6 +52,29 @@ export async function startContenders(engine: string): Promise<Contender[]> {
   return contenders;
 }
 
+/**
+ * Does something with each contender that is in the map. A gateway of others that fails or does not finish is stopped and removed, with a
+ * warning, so that it does not hold up the rest.
+ */
+export async function forEachContender<State>(
+  contenders: readonly Contender[],
+  states: Map<string, State>,
+  work: (contender: Contender, state: State) => Promise<void>,
+): Promise<void> {
+  for (const contender of contenders) {
+    const state = states.get(contender.name);
+    if (state === undefined) continue;
+    try {
+      await work(contender, state);
+    } catch (error) {
+      if (contender.name === OURS || contender.process === undefined) throw error;
+      console.warn(`${contender.name} did not finish: ${(error as Error).message}`);
+      states.delete(contender.name);
+      await contender.stop();
+    }
+  }
+}
+
 /** Starts a contender in front of an engine. Resolves when it forwards calls. */
 export async function startContender(
   name: string,

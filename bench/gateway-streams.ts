@@ -1,7 +1,7 @@
 /** Measures the gateways with streams, and their memory after these and large bodies. */
 import { ask, getBuiltCommand, type Started, start } from './child-process.js';
 import { computeMedian, computeMedianRatio, roundFigure } from './figures.js';
-import { CLIENT_CORE, type Contender, OURS, startContenders } from './gateway-contenders.js';
+import { CLIENT_CORE, type Contender, forEachContender, OURS, startContenders } from './gateway-contenders.js';
 import { CALL_PATH, LARGE_BODY } from './gateway-engine.js';
 import { readProcessorUs, readResidentBytes } from './gateway-process.js';
 import type { Row } from './report.js';
@@ -14,6 +14,9 @@ const MANY = { streams: 200, tokens: 60, pauseMs: 50 };
 
 /** Number of streams that are open at the same time, for the memory of one. */
 const OPEN = 2000;
+
+/** Remark in the row of a gateway that did not finish a measurement of this file. */
+const STREAMS_UNFINISHED = 'streams did not finish';
 
 /** Part of a core with which the client would be the limit. */
 const MAX_CLIENT_LOAD = 0.8;
@@ -39,29 +42,21 @@ export async function measureStreams(rounds: number): Promise<ReadonlyMap<string
   const figures = new Map<string, Figures>();
   for (const contender of all)
     figures.set(contender.name, { samples: { p50Us: [], p99Us: [], cpuUs: [] }, memory: {} });
-  /** Does something with each gateway. One of others that fails is left out from then on. */
-  const forEach = async (
-    work: (contender: Contender, read: ReadStreams, own: Figures) => Promise<void>,
-  ): Promise<void> => {
-    for (const contender of all) {
-      const { name, url, headers } = contender;
-      const own = figures.get(name);
-      if (!own) continue;
-      const read: ReadStreams = (order) => readStreams(client, { ...order, url, headers });
-      await work(contender, read, own).catch((error) => {
-        if (name === OURS || name === 'direct') throw error;
-        console.warn(`left out: streams of ${name}: ${error.message}`);
-        figures.delete(name);
-      });
-    }
-  };
-  await forEach(measureMemory);
-  for (let round = 0; round < rounds; round++) await forEach(measureTokens);
-  await forEach((contender, _, own) => measureOpenStreams(contender, client, own));
+  const read =
+    ({ url, headers }: Contender): ReadStreams =>
+    (order) =>
+      readStreams(client, { ...order, url, headers });
+  await forEachContender(all, figures, (contender, own) => measureMemory(contender, read(contender), own));
+  for (let round = 0; round < rounds; round++)
+    await forEachContender(all, figures, (contender, own) => measureTokens(contender, read(contender), own));
+  await forEachContender(all, figures, (contender, own) => measureOpenStreams(contender, client, own));
   for (const contender of all) await contender.stop();
   client.child.kill();
   return new Map(
-    [...figures].map(([name, { samples, memory }]) => [name, { ...toFigures(samples, figures), ...memory }]),
+    all.map(({ name }) => {
+      const own = figures.get(name);
+      return [name, own ? { ...toFigures(own.samples, figures), ...own.memory } : { unfinished: STREAMS_UNFINISHED }];
+    }),
   );
 }
 

@@ -7,7 +7,14 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { computeMedian, computeMedianRatio, roundFigure } from './figures.js';
-import { CLIENT_CORE, type Contender, OURS, startContender, startContenders } from './gateway-contenders.js';
+import {
+  CLIENT_CORE,
+  type Contender,
+  forEachContender,
+  OURS,
+  startContender,
+  startContenders,
+} from './gateway-contenders.js';
 import { CALL_PATH, findMissingProgram, LARGE_BODY, SMALL_BODY, startEngine } from './gateway-engine.js';
 import { readProcessorUs, readResidentBytes } from './gateway-process.js';
 import { installRivals } from './gateway-rivals.js';
@@ -69,25 +76,35 @@ async function makeCalls(contender: Contender, count: number): Promise<boolean> 
   }
 }
 
+/** Remark in the row of a gateway that did not finish a measurement of this file. */
+const CALLS_UNFINISHED = 'calls did not finish';
+
 /** Measures all contenders in alternating rounds. */
 async function measureCalls(engine: string): Promise<Row[]> {
   const contenders = await startContenders(engine);
   const memory = new Map<string, Record<string, number>>();
-  for (const contender of contenders) {
-    const pid = contender.process?.pid;
-    if (pid !== undefined && (await makeCalls(contender, MEMORY_CALLS)))
-      memory.set(contender.name, { callsBytes: readResidentBytes(pid) });
-  }
   const samples = new Map(
     contenders.map(({ name }) => [name, { sequential: [], few: [], many: [], large: [] } as Samples]),
   );
+  await forEachContender(contenders, samples, async (contender) => {
+    const pid = contender.process?.pid;
+    if (pid !== undefined && (await makeCalls(contender, MEMORY_CALLS)))
+      memory.set(contender.name, { callsBytes: readResidentBytes(pid) });
+  });
   for (let round = 0; round < ROUNDS; round++) {
     console.log(`round ${round + 1} of ${ROUNDS}`);
     for (const name of Object.keys(LOADS) as LoadName[])
-      for (const contender of contenders) samples.get(contender.name)?.[name].push(await sample(contender, name));
+      await forEachContender(contenders, samples, async (contender, own) => {
+        own[name].push(await sample(contender, name));
+      });
   }
   for (const contender of contenders) await contender.stop();
-  return [...samples].map(([what, own]) => ({ what, ...toFigures(what, own, samples), ...memory.get(what) }));
+  return contenders.map(({ name: what }) => {
+    const own = samples.get(what);
+    return own
+      ? { what, ...toFigures(what, own, samples), ...memory.get(what) }
+      : { what, unfinished: CALLS_UNFINISHED, ...memory.get(what) };
+  });
 }
 
 function toFigures(what: string, own: Samples, all: ReadonlyMap<string, Samples>): Record<string, number> {
@@ -173,9 +190,15 @@ const omitInfinite = (row: Row): Row =>
   Object.fromEntries(
     Object.entries(row).filter(([, value]) => typeof value !== 'number' || Number.isFinite(value)),
   ) as Row;
+/** Returns the figures for streams, and all that a gateway did not finish. */
+function mergeUnfinished({ unfinished }: Row, streams: Omit<Row, 'what'>): Omit<Row, 'what'> {
+  const all = [unfinished, streams['unfinished']].filter((each) => each !== undefined);
+  return all.length > 0 ? { ...streams, unfinished: all.join('; ') } : streams;
+}
+
 const rows = calls.map((row) => ({
   ...omitInfinite(row),
-  ...streams.get(row.what),
+  ...mergeUnfinished(row, streams.get(row.what) ?? {}),
   ...(row.what === OURS && { heapBytesPerCall }),
 }));
 report({

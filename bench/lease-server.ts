@@ -10,12 +10,14 @@ import type { SerializedReplica } from '../src/api/serialized-replica.js';
 import { Registry } from '../src/core/registry.js';
 import type { ServerTls } from '../src/core/tls.js';
 import { startHttpApi } from '../src/server/api-server.js';
+import { RegistryParts } from '../src/server/registry-parts.js';
 import { MemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
 import { createAuthority } from '../test/support/certificates.js';
 import { answerQuestions } from './child-process.js';
+import { OWN_USAGE } from './own-usage.js';
 
-const SILENT = { emit: () => {} };
+const SILENT = { emit: () => {}, subscribe: () => () => {} };
 
 async function anyserve(heartbeatMs: number, tls: ServerTls | undefined): Promise<number> {
   const registry = new Registry({
@@ -27,7 +29,15 @@ async function anyserve(heartbeatMs: number, tls: ServerTls | undefined): Promis
   });
   const times = { heartbeatMs, ackTimeoutMs: 3000, warmingMs: 0 };
   const where = { host: '127.0.0.1', port: 0, tls: tls && (() => tls) };
-  return (await startHttpApi({ registry, clock, events: SILENT, ...times, ...where })).port;
+  return (
+    await startHttpApi({
+      parts: new RegistryParts({ registry, events: SILENT, clock, random, ids }),
+      clock,
+      events: SILENT,
+      ...times,
+      ...where,
+    })
+  ).port;
 }
 
 function bare(heartbeatMs: number, tls: ServerTls | undefined): Promise<number> {
@@ -63,27 +73,7 @@ function bare(heartbeatMs: number, tls: ServerTls | undefined): Promise<number> 
   });
 }
 
-/** Memory of a process, in bytes. */
-export interface Memory {
-  /** Heap and the external memory that it holds, after a garbage collection. */
-  readonly heap: number;
-  readonly resident: number;
-}
-
-function memory(): Memory {
-  for (let again = 0; again < 3; again++) global.gc?.();
-  const { heapUsed, external, rss } = process.memoryUsage();
-  return { heap: heapUsed + external, resident: rss };
-}
-
-answerQuestions({
-  memory,
-  /** Returns the CPU time that this process has used, in ms. */
-  cpuMs() {
-    const { user, system } = process.cpuUsage();
-    return (user + system) / 1000;
-  },
-});
+answerQuestions(OWN_USAGE);
 const [kind, heartbeatMs, scheme] = process.argv.slice(2);
 const tls = scheme === 'https' ? createAuthority().sign('server') : undefined;
 console.log(await (kind === 'bare' ? bare : anyserve)(Number(heartbeatMs), tls));

@@ -4,7 +4,8 @@ import type { Row } from './report.js';
 /** A column of a table: heading, name of the figure, unit, and the divisor that converts the figure to that unit. */
 type Column = readonly [head: string, figure: string, unit?: string, divisor?: number];
 
-interface Table {
+/** A table of a page. */
+export interface Table {
   /** Name of the file in `bench/results`, without extension. */
   readonly results: string;
   readonly columns: readonly Column[];
@@ -12,8 +13,8 @@ interface Table {
   readonly formatName?: (what: string) => string;
 }
 
-/** The tables of the page, by the headings above them. */
-const TABLES: Readonly<Record<string, Table>> = {
+/** The tables of `docs/performance.md`, by the headings above them. */
+export const PERFORMANCE_TABLES: Readonly<Record<string, Table>> = {
   Lookup: {
     results: 'lookup',
     columns: [
@@ -46,6 +47,13 @@ const TABLES: Readonly<Record<string, Table>> = {
       ['median', 'p50Us', 'µs'],
       ['p99', 'p99Us', 'µs'],
       ['p99 vs. bare', 'p99OfBare'],
+    ],
+  },
+  'What metrics cost': {
+    results: 'metrics',
+    columns: [
+      ['CPU per request', 'cpuUs', 'µs'],
+      ['vs. without', 'ofBase'],
     ],
   },
   'Open leases': {
@@ -205,16 +213,21 @@ const TABLES: Readonly<Record<string, Table>> = {
       ['after large bodies and 200 streams', 'streamsBytes', 'MB', 1e6],
       ['per open stream', 'openStreamBytes', 'kB', 1000],
       ['heap growth per call', 'heapBytesPerCall', 'B'],
+      ['remark', 'unfinished'],
     ],
   },
 };
 
-/** Returns the performance page with its tables replaced by the benchmark results. Throws when a heading or its table is missing. */
-export function insertTables(page: string, readRows: (results: string) => readonly Row[]): string {
-  return Object.entries(TABLES).reduce((text, [heading, table]) => {
+/** Returns a page with its tables replaced by the benchmark results. Throws when a heading or its table is missing. */
+export function insertTables(
+  page: string,
+  tables: Readonly<Record<string, Table>>,
+  readRows: (results: string) => readonly Row[],
+): string {
+  return Object.entries(tables).reduce((text, [heading, table]) => {
     const start = text.indexOf(`# ${heading}\n`);
     const match = /^(?:\|.*\n)+/m.exec(text.slice(start));
-    if (start < 0 || !match) throw new Error(`docs/performance.md has no table under "${heading}"`);
+    if (start < 0 || !match) throw new Error(`the page has no table under "${heading}"`);
     const index = start + match.index;
     return text.slice(0, index) + formatTable(table, readRows(table.results)) + text.slice(index + match[0].length);
   }, page);
@@ -231,9 +244,13 @@ function formatTable({ columns, formatName = (what) => what }: Table, rows: read
   return [head, head.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |\n`).join('');
 }
 
-/** Formats a figure with three significant digits; further digits differ from run to run. Empty when a row has no such figure. */
+/**
+ * Formats a figure with three significant digits; further digits differ from run to run. A text stays as it is. Empty when a row has no
+ * such figure.
+ */
 function formatCell(value: number | string | undefined, unit = '', divisor = 1): string {
-  return typeof value === 'number' ? `${groupThousands(String(roundFigure(value / divisor)))} ${unit}`.trimEnd() : '';
+  if (typeof value !== 'number') return value ?? '';
+  return `${groupThousands(String(roundFigure(value / divisor)))} ${unit}`.trimEnd();
 }
 
 /** Inserts thousands separators. */

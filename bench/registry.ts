@@ -14,6 +14,7 @@ import type { LeaseId } from '../src/core/ids.js';
 import { Registry } from '../src/core/registry.js';
 import { ReplicaPages } from '../src/core/replica-pages.js';
 import { startHttpApi } from '../src/server/api-server.js';
+import { RegistryParts } from '../src/server/registry-parts.js';
 import { MemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
 import { registration } from '../test/support/replicas.js';
@@ -22,7 +23,7 @@ import { computeMedian, computeMedianRatio, readMonotonicUs, roundFigure } from 
 import { type Row, report } from './report.js';
 
 const ROUNDS = 15;
-const SILENT = { emit: () => {} };
+const SILENT = { emit: () => {}, subscribe: () => () => {} };
 
 /** Creates a replica from a registration request. */
 function createReplica(n: number): SerializedReplica {
@@ -137,7 +138,12 @@ async function measure(): Promise<void> {
     const leases: LeaseId[] = [];
     for (let n = 0; n < size; n++) leases.push(await registry.register(createReplica(n), { host: 'h' }, () => {}));
     const listening = { heartbeatMs: 2000, ackTimeoutMs: 3000, warmingMs: 0, host: '127.0.0.1', port: 0 };
-    const server = await startHttpApi({ registry, clock, events: SILENT, ...listening });
+    const server = await startHttpApi({
+      parts: new RegistryParts({ registry, events: SILENT, clock, random, ids }),
+      clock,
+      events: SILENT,
+      ...listening,
+    });
     const divideByStringify = (times: number[] = []): number =>
       roundFigure(computeMedianRatio(times, stringifyUs ?? []));
     const unchanged = await measureStalls(reader, server.port, async () => {});

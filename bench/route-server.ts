@@ -10,10 +10,12 @@ import type { SerializedReplica } from '../src/api/serialized-replica.js';
 import { PreparedQuery } from '../src/core/index/prepared-query.js';
 import { Registry } from '../src/core/registry.js';
 import { createApiApp } from '../src/server/api-app.js';
-import { startHttpApi } from '../src/server/api-server.js';
+import { type ApiServerOptions, startHttpApi } from '../src/server/api-server.js';
 import { Readiness } from '../src/server/readiness.js';
+import { RegistryParts } from '../src/server/registry-parts.js';
 import { MemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
+import { ServerMetrics } from '../src/telemetry/server-metrics.js';
 
 const BODY = '{"endpoint":"replica-7.test:50051","replica_id":"replica-7"}';
 
@@ -24,7 +26,7 @@ const NO_LEASES = {
   },
 };
 
-const SILENT = { emit: () => {} };
+const SILENT = { emit: () => {}, subscribe: () => () => {} };
 
 /** Creates a registry of `size` replicas with 200 models and 5 types. */
 async function createRegistry(size: number): Promise<Registry<SerializedReplica>> {
@@ -45,13 +47,17 @@ async function createRegistry(size: number): Promise<Registry<SerializedReplica>
 }
 
 const createAppOptions = (registry: Registry<SerializedReplica>) => ({
-  registry,
+  parts: new RegistryParts({ registry, events: SILENT, clock, random, ids }),
   clock,
   events: SILENT,
   heartbeatMs: 2000,
   ackTimeoutMs: 3000,
   warmingMs: 0,
 });
+
+async function listenOnApi(options: Omit<ApiServerOptions, 'host' | 'port' | 'machineName'>): Promise<number> {
+  return (await startHttpApi({ ...options, host: '127.0.0.1', port: 0 })).port;
+}
 
 function listenOn(handler: RequestListener): Promise<number> {
   const server = createServer(handler);
@@ -67,7 +73,12 @@ const SERVERS: Readonly<Record<string, (size: number) => Promise<number>>> = {
     return await listenOn((_request, response) => response.writeHead(200, headers).end(BODY));
   },
   async anyserve(size) {
-    return (await startHttpApi({ ...createAppOptions(await createRegistry(size)), host: '127.0.0.1', port: 0 })).port;
+    const registry = await createRegistry(size);
+    const metrics = new ServerMetrics({ registry, store: {}, keys: ['model'], clock, version: '1' });
+    return await listenOnApi({ ...createAppOptions(registry), metrics });
+  },
+  async 'anyserve without metrics'(size) {
+    return await listenOnApi(createAppOptions(await createRegistry(size)));
   },
   async 'ordinary express'(size) {
     const readiness = new Readiness();

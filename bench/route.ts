@@ -4,51 +4,15 @@
  * alternating rounds. Connections are kept alive, with one request at a time on each.
  */
 import { spawnSync } from 'node:child_process';
-import { connect } from 'node:net';
 import { getBuiltCommand, start } from './child-process.js';
-import { computeMedian, computeMedianRatio, computeQuantile, readMonotonicUs, roundFigure } from './figures.js';
+import { computeMedian, computeMedianRatio, computeQuantile, roundFigure } from './figures.js';
 import { getProjectPath } from './project-file.js';
 import { report } from './report.js';
+import { type RouteRound, runRouteRound } from './route-round.js';
 
-const CONNECTIONS = 16;
-const ROUND_MS = 500;
 /** Pause after each round, in which its server finishes remaining work such as garbage collection. */
 const PAUSE_MS = 100;
 const ROUNDS = 15;
-
-interface Round {
-  readonly perSecond: number;
-  readonly timesUs: readonly number[];
-}
-
-/** Runs one round: sends matching queries over all connections, each request as soon as the last response has arrived. */
-function runRound(port: number, size: number): Promise<Round> {
-  return new Promise((resolve, reject) => {
-    const timesUs: number[] = [];
-    const endUs = readMonotonicUs() + ROUND_MS * 1000;
-    let open = CONNECTIONS;
-    for (let n = 0; n < CONNECTIONS; n++) {
-      const socket = connect(port, '127.0.0.1').setNoDelay(true);
-      let sentUs = 0;
-      let next = n;
-      const send = (): void => {
-        sentUs = readMonotonicUs();
-        const number = next++ % Math.min(200, size || 1);
-        socket.write(`GET /route?model=model-${number}&type=type-${number % 5} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
-      };
-      socket.once('connect', send).on('error', reject);
-      socket.on('data', (chunk) => {
-        // The head can arrive in a separate chunk.
-        if (!chunk.includes('}')) return;
-        if (!chunk.includes('"endpoint"')) return reject(new Error(`unexpected response: ${chunk}`));
-        timesUs.push(readMonotonicUs() - sentUs);
-        if (readMonotonicUs() < endUs) return send();
-        socket.destroy();
-        if (--open === 0) resolve({ perSecond: (timesUs.length / ROUND_MS) * 1000, timesUs });
-      });
-    }
-  });
-}
 
 /** Starts a server in a separate process on core 0, and resolves to its port. */
 async function startServer(kind: string, size: number): Promise<number> {
@@ -74,12 +38,12 @@ async function measure(): Promise<void> {
   for (const size of [1, 10_000, 100_000]) kinds.push(['anyserve', size], ['fastify', size]);
   kinds.push(['ordinary express', 10_000]);
   if (hasFastApi()) kinds.push(['FastAPI', 1], ['FastAPI', 10_000]);
-  const servers: { kind: string; size: number; port: number; rounds: Round[] }[] = [];
+  const servers: { kind: string; size: number; port: number; rounds: RouteRound[] }[] = [];
   for (const [kind, size] of kinds) servers.push({ kind, size, port: await startServer(kind, size), rounds: [] });
-  for (const { port, size } of servers) await runRound(port, size);
+  for (const { port, size } of servers) await runRouteRound(port, size);
   for (let round = 0; round < ROUNDS; round++)
     for (const server of servers) {
-      server.rounds.push(await runRound(server.port, server.size));
+      server.rounds.push(await runRouteRound(server.port, server.size));
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     }
   const bare = servers[0] as (typeof servers)[0];
@@ -103,7 +67,7 @@ async function measure(): Promise<void> {
   report({ name: 'route', rows, compared: { ofBare: 'more', p99OfBare: 'less' } });
 }
 
-const getP99 = ({ timesUs }: Round): number => computeQuantile(timesUs, 0.99);
+const getP99 = ({ timesUs }: RouteRound): number => computeQuantile(timesUs, 0.99);
 
 await measure();
 process.exit();

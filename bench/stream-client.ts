@@ -29,11 +29,14 @@ export interface StreamResult {
 /** Time in which streams begin, in ms, so that their tokens don't come at the same moments. */
 const SPREAD_MS = 100;
 
+/** Time after which a stream that should have ended, or begun, counts as failed, in ms. */
+const LATE_MS = 20_000;
+
 const TOKEN = /"content":"([\d.]+) "/g;
 
 const agent = new Agent({ keepAlive: true });
 
-/** Reads a stream. Adds the delay of each token. `onFirst` is called with the first one. */
+/** Reads a stream. Adds the delay of each token. `onFirst` is called with the first one. Rejects if the stream is late. */
 function readStream(
   { url, headers, tokens, pauseMs }: StreamOrder,
   delaysUs: number[],
@@ -44,6 +47,8 @@ function readStream(
   return new Promise((resolve, reject) => {
     let rest = '';
     let isFirst = true;
+    const fail = (): void => void request.destroy(new Error(`${url}: a stream did not finish`));
+    const late = setTimeout(fail, (onFirst ? 0 : tokens * pauseMs) + LATE_MS);
     const request = send(url + CALL_PATH, { method: 'POST', headers, agent }, (response) => {
       if (response.statusCode !== 200) reject(new Error(`${url}: status ${response.statusCode}`));
       response.setEncoding('latin1').on('data', (text: string) => {
@@ -51,7 +56,10 @@ function readStream(
         const end = text.lastIndexOf('\n') + 1;
         for (const [, sentAtUs] of (rest + text.slice(0, end)).matchAll(TOKEN)) {
           delaysUs.push(nowUs - Number(sentAtUs));
-          if (isFirst) onFirst?.();
+          if (isFirst && onFirst) {
+            clearTimeout(late);
+            onFirst();
+          }
           isFirst = false;
         }
         rest = text.slice(end);
@@ -60,6 +68,7 @@ function readStream(
       response.on('error', reject);
     });
     request.on('error', reject);
+    request.on('close', () => clearTimeout(late));
     request.end(body);
   });
 }

@@ -7,7 +7,7 @@ import { connect, type Socket } from 'node:net';
 import { ask, getBuiltCommand, type Started, start } from './child-process.js';
 import { computeMedian, computeMedianRatio, computeQuantile, readMonotonicUs, roundFigure } from './figures.js';
 import type { Lateness, Opening } from './lease-holder.js';
-import type { Memory } from './lease-server.js';
+import type { Memory } from './own-usage.js';
 import { type Row, report } from './report.js';
 
 const COUNT = Number(process.argv[2] ?? 10_000);

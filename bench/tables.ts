@@ -1,13 +1,17 @@
-/** Updates the tables of `docs/performance.md` with the figures of `bench/results`. */
+/** Updates the tables of `docs/performance.md` and `docs/scale.md` with the figures of `bench/results`. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { insertTables } from './performance-page.js';
+import { insertTables, PERFORMANCE_TABLES } from './performance-page.js';
 import { getProjectPath } from './project-file.js';
+import { SCALE_TABLES } from './scale-page.js';
 
-const page = getProjectPath('docs/performance.md');
-writeFileSync(
-  page,
-  insertTables(
-    readFileSync(page, 'utf8'),
-    (results) => JSON.parse(readFileSync(getProjectPath(`bench/results/${results}.json`), 'utf8')).rows,
-  ),
-);
+for (const [name, tables] of Object.entries({ performance: PERFORMANCE_TABLES, scale: SCALE_TABLES })) {
+  const page = getProjectPath(`docs/${name}.md`);
+  writeFileSync(
+    page,
+    insertTables(
+      readFileSync(page, 'utf8'),
+      tables,
+      (results) => JSON.parse(readFileSync(getProjectPath(`bench/results/${results}.json`), 'utf8')).rows,
+    ),
+  );
+}

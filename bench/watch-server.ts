@@ -4,13 +4,14 @@ import { asEndpoint, asReplicaId, type LeaseId } from '../src/core/ids.js';
 import { Registry } from '../src/core/registry.js';
 import { createCapability } from '../src/json/capability-json.js';
 import { startHttpApi } from '../src/server/api-server.js';
+import { RegistryParts } from '../src/server/registry-parts.js';
 import { MemoryStore } from '../src/store/memory-store.js';
 import { clock, ids, random } from '../src/system.js';
 import { answerQuestions } from './child-process.js';
 import { readMonotonicUs } from './figures.js';
-import type { Memory } from './lease-server.js';
+import { OWN_USAGE } from './own-usage.js';
 
-const SILENT = { emit: () => {} };
+const SILENT = { emit: () => {}, subscribe: () => () => {} };
 const STEP_MS = 5;
 
 /** Changes to make. */
@@ -67,16 +68,18 @@ function change({ perSecond, durationMs }: Changes): Promise<ChangeTimes> {
 
 answerQuestions({
   change,
-  memory(): Memory {
-    for (let again = 0; again < 3; again++) global.gc?.();
-    const { heapUsed, external, rss } = process.memoryUsage();
-    return { heap: heapUsed + external, resident: rss };
-  },
-  /** Returns the CPU time that this process has used, in ms. */
-  cpuMs() {
-    const { user, system } = process.cpuUsage();
-    return (user + system) / 1000;
-  },
+  ...OWN_USAGE,
 });
 const times = { heartbeatMs: 2000, ackTimeoutMs: 3000, warmingMs: 0 };
-console.log((await startHttpApi({ registry, clock, events: SILENT, ...times, host: '127.0.0.1', port: 0 })).port);
+console.log(
+  (
+    await startHttpApi({
+      parts: new RegistryParts({ registry, events: SILENT, clock, random, ids }),
+      clock,
+      events: SILENT,
+      ...times,
+      host: '127.0.0.1',
+      port: 0,
+    })
+  ).port,
+);

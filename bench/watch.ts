@@ -4,7 +4,7 @@
  */
 import { ask, getBuiltCommand, type Started, start } from './child-process.js';
 import { computeQuantile, readMonotonicUs, roundFigure } from './figures.js';
-import type { Memory } from './lease-server.js';
+import type { Memory } from './own-usage.js';
 import { type Row, report } from './report.js';
 import type { WatchOpening } from './watch-holder.js';
 import type { Changes, ChangeTimes } from './watch-server.js';

@@ -31,6 +31,9 @@ done = function(summary, latency)
 end
 `;
 
+/** Time for which wrk waits for responses after the end of the load, in s. */
+const LAST_RESPONSES_S = 30;
+
 let scripts = 0;
 
 /** Writes the script for a request. Returns its file. */
@@ -41,14 +44,15 @@ export function writeWrkScript({ headers, body }: Omit<WrkRequest, 'url'>): stri
   return file;
 }
 
-/** Sends requests over connections for a time. Throws if any of them failed. */
+/** Sends requests over connections for a time. Throws if any of them failed, or if that takes much longer. */
 export async function runWrk(
   script: string,
   url: string,
   { core, connections, seconds }: { readonly core: number; readonly connections: number; readonly seconds: number },
 ): Promise<WrkResult> {
-  const options = ['-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '30s', '-s', script, url];
-  const { stdout } = await promisify(execFile)('taskset', ['-c', String(core), 'wrk', ...options]);
+  const options = ['-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', `${LAST_RESPONSES_S}s`, '-s', script, url];
+  const timeout = 1000 * (seconds + LAST_RESPONSES_S);
+  const { stdout } = await promisify(execFile)('taskset', ['-c', String(core), 'wrk', ...options], { timeout });
   const line = stdout.split('\n').find((text) => text.startsWith('{'));
   if (line === undefined) throw new Error(`wrk printed no result:\n${stdout}`);
   const { calls, durationUs, p50Us, p99Us, failed } = JSON.parse(line);

@@ -3,22 +3,33 @@
  * because a command that makes one request spends most of its time loading code. See docs/decisions/0016-the-bundle.md.
  */
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build, type Plugin } from 'esbuild';
+import { writeLicenses } from './licenses.js';
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const OUT = here('../dist/bundle');
 
-/** Long-running commands are not bundled: they share modules with users' modules that import this package. */
-const LONG_RUNNING = /^\.\/(?:gateway|register|serve|worker)-command\.js$/;
+/**
+ * The long-running commands, which are not in this bundle, and the folders in `dist` that contain them. `worker` shares modules with
+ * users' modules that import this package. `gateway` has a separate bundle: see `bundle/gateway.ts`.
+ */
+const LONG_RUNNING: Readonly<Record<string, string>> = {
+  gateway: 'bundle/gateway',
+  register: 'cli',
+  serve: 'cli',
+  worker: 'cli',
+};
 
 const leaveLongRunning: Plugin = {
   name: 'leave long-running commands',
   setup({ onResolve }) {
-    onResolve({ filter: LONG_RUNNING }, ({ kind, path }) =>
-      kind === 'dynamic-import' ? { path: `../cli/${path.slice('./'.length)}`, external: true } : undefined,
-    );
+    onResolve({ filter: /^\.\/\w+-command\.js$/ }, ({ kind, path }) => {
+      const file = path.slice('./'.length);
+      const folder = LONG_RUNNING[file.replace('-command.js', '')];
+      return kind === 'dynamic-import' && folder ? { path: `../${folder}/${file}`, external: true } : undefined;
+    });
   },
 };
 
@@ -78,7 +89,7 @@ const files = Object.keys(metafile.outputs).map((path) => here(`../${path}`));
 for (const file of files) {
   const text = readFileSync(file, 'utf8')
     .replace(/\bimport\(("\.\/[^"]+\.cjs")\)/g, 'Promise.resolve().then(()=>require($1))')
-    .replace(/\bimport\("\.\.\/cli\/([^"]+)"\)/g, 'require("../../bin/import.js")("$1")');
+    .replace(/\bimport\("\.\.\/([^"]+)"\)/g, 'require("../../bin/import.js")("$1")');
   const dynamicImport = /\bimport\(".*?"\)/.exec(text)?.[0];
   if (dynamicImport !== undefined)
     throw new Error(`the bundle contains ${dynamicImport}, which bin/compiled.js does not support`);
@@ -98,17 +109,7 @@ await build({
   logLevel: 'warning',
 });
 
-/** Folders of the bundled packages, relative to the root. */
-const packages = new Set(
-  Object.keys(metafile.inputs).flatMap((path) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? []),
-);
-const notices = [...packages].sort().map((folder) => {
-  const { name, version, license } = JSON.parse(readFileSync(here(`../${folder}/package.json`), 'utf8'));
-  const terms = readdirSync(here(`../${folder}`)).find((file) => /^licen[cs]e/i.test(file));
-  const text = terms === undefined ? '' : `\n${readFileSync(here(`../${folder}/${terms}`), 'utf8').trim()}\n`;
-  return `${name} ${version}, ${license}\n${text}`;
-});
-writeFileSync(`${OUT}/LICENSES.txt`, notices.join(`\n${'-'.repeat(78)}\n\n`));
+writeLicenses(metafile, here('..'), `${OUT}/LICENSES.txt`);
 
 // Names the cache of V8's compiled code. A hash is necessary because V8 itself only compares the length of the source.
 const hash = createHash('sha256');

@@ -1,9 +1,11 @@
 import type { SerializedReplica } from './api/serialized-replica.js';
 import type { LeaseChange } from './client/lease-change.js';
+import { AnyserveError } from './core/errors.js';
 import type { ReplicaLoad } from './core/load.js';
 import { checkOptionTypes, type OptionTypes } from './core/option-types.js';
-import { checkCounts, checkTimes, type ValueOrGetter } from './core/options.js';
+import { checkCounts, checkTimes, type ServerToken, type ValueOrGetter } from './core/options.js';
 import type { Log, RegistrationStore } from './core/ports.js';
+import { quote } from './core/quoting.js';
 import { MAX_WEIGHT } from './core/replica.js';
 import type { StoreLogin } from './core/store-login.js';
 import type { ClientTls, ServerTls } from './core/tls.js';
@@ -50,8 +52,24 @@ export interface StartApiServerOptions {
   readonly storeTls?: ValueOrGetter<ClientTls> | undefined;
   /** User and password of etcd. Default: none. */
   readonly storeLogin?: ValueOrGetter<StoreLogin> | undefined;
+  /**
+   * The URL at which registrants and other API servers of a shared registry reach this server. Default: for each registration,
+   * the address to which the registrant has connected.
+   */
+  readonly advertise?: string | undefined;
+  /** Token for the other API servers of a shared registry, to which requests for their leases are forwarded. Default: none. */
+  readonly peerToken?: ValueOrGetter<string> | undefined;
+  /** Tokens with which other API servers can forward such requests to this one. Default: only register tokens. */
+  readonly peerTokens?: ValueOrGetter<TokenSet> | undefined;
+  /**
+   * Authorities that issued the certificates of the other API servers, and the client certificate for them. Default: `ca` and
+   * the certificate of `tls`.
+   */
+  readonly peerTls?: ValueOrGetter<ClientTls> | undefined;
   /** Additional host names that requests without a token can use for the server. Default: only this machine's names. */
   readonly allowedHosts?: readonly string[] | undefined;
+  /** Capability keys whose values are labels of `GET /metrics`, such as `model`. Default: none. */
+  readonly metricsKeys?: readonly string[] | undefined;
   /** Receives a line for each registration and removal. Default: no log. */
   readonly log?: Log | undefined;
 }
@@ -61,8 +79,8 @@ type Partialized<T> = { readonly [K in keyof T]?: T[K] | undefined };
 /** Options of a worker. All but `backends` are optional. */
 export type StartWorkerOptions = Pick<WorkerSettings, 'backends'> &
   Partialized<Omit<WorkerSettings, 'backends'>> & {
-    /** Bearer token for the API servers. Default: none. */
-    readonly token?: ValueOrGetter<string> | undefined;
+    /** Bearer token for the API servers, or a function that returns the one for a server. Default: none. */
+    readonly token?: ServerToken | undefined;
     /** Trusted authorities and client certificate for `https` API servers. Default: the authorities that Node.js trusts. */
     readonly serverTls?: ValueOrGetter<ClientTls> | undefined;
     /** Tokens that can call the worker. Default: no token is required. */
@@ -79,8 +97,8 @@ export type StartWorkerOptions = Pick<WorkerSettings, 'backends'> &
 export interface KeepRegisteredOptions {
   /** URL of the API server, or of several: the replica is registered with each. */
   readonly server: string | readonly string[];
-  /** Bearer token for the API servers. Default: none. */
-  readonly token?: ValueOrGetter<string> | undefined;
+  /** Bearer token for the API servers, or a function that returns the one for a server. Default: none. */
+  readonly token?: ServerToken | undefined;
   /** Trusted authorities and client certificate for `https` API servers. Default: the authorities that Node.js trusts. */
   readonly tls?: ValueOrGetter<ClientTls> | undefined;
   /** Replica id. It must be unique in the registry. */
@@ -122,7 +140,12 @@ const API_SERVER_OPTION_TYPES: OptionTypes<StartApiServerOptions> = {
   store: 'store',
   storeTls: 'tls',
   storeLogin: 'login',
+  advertise: 'string',
+  peerToken: 'secret',
+  peerTokens: 'tokens',
+  peerTls: 'tls',
   allowedHosts: 'strings',
+  metricsKeys: 'strings',
   log: 'log',
 };
 
@@ -135,6 +158,7 @@ export function checkApiServerOptions(options: StartApiServerOptions): void {
   checkTimes({ ackTimeoutMs, warmingMs });
   checkCounts({ port }, 0, MAX_PORT);
   checkCounts({ maxReplicas, maxRegistryBytes, maxStreamsPerPeer }, 1);
+  checkMetricsKeys(options.metricsKeys ?? []);
 }
 
 const CLOSE_OPTION_TYPES: OptionTypes<CloseOptions> = { drainMs: 'number', signal: 'signal' };
@@ -143,6 +167,20 @@ const CLOSE_OPTION_TYPES: OptionTypes<CloseOptions> = { drainMs: 'number', signa
 export function checkCloseOptions(options: CloseOptions): void {
   checkOptionTypes('close', options, CLOSE_OPTION_TYPES);
   checkTimes({ drainMs: options.drainMs });
+}
+
+/** Maximum number of keys. More would make a series of each combination of their values. */
+const MAX_METRICS_KEYS = 4;
+
+/** Throws `usage` for keys that can't be names of labels. */
+function checkMetricsKeys(keys: readonly string[]): void {
+  const invalid = keys.find((key, index) => !/^(?!__)[a-zA-Z_][\w]*$/.test(key) || keys.indexOf(key) !== index);
+  if (invalid !== undefined) {
+    const rule = 'give names of letters, digits and underscores, each once';
+    throw new AnyserveError('usage', `metrics key ${quote(invalid)} cannot be a label: ${rule}`);
+  }
+  if (keys.length > MAX_METRICS_KEYS)
+    throw new AnyserveError('usage', `${keys.length} metrics keys: give at most ${MAX_METRICS_KEYS}`);
 }
 
 const WORKER_OPTION_TYPES: OptionTypes<StartWorkerOptions> = {

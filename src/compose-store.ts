@@ -19,6 +19,8 @@ export interface StoreOptions {
 /** The store of an API server. */
 export interface ComposedStore {
   readonly store: RegistrationStore<SerializedReplica>;
+  /** Shown to people. */
+  readonly kind: 'memory' | 'etcd' | 'custom';
   /** Closes the store if it was created here. */
   close(): Promise<void>;
 }
@@ -28,10 +30,10 @@ export async function composeStore(
   { store: given = 'memory', storeTls, storeLogin }: StoreOptions,
   events: Events<RegistryEvent>,
 ): Promise<ComposedStore> {
-  if (typeof given !== 'string') return { store: given, close: async () => {} };
+  if (typeof given !== 'string') return { store: given, kind: 'custom', close: async () => {} };
   if (given !== 'memory') {
     const store = await createEtcdStore(given, { tls: toGetter(storeTls), login: toGetter(storeLogin) }, events);
-    return { store, close: () => store.close() };
+    return { store, kind: 'etcd', close: () => store.close() };
   }
   if (storeTls || storeLogin) {
     throw new AnyserveError(
@@ -41,7 +43,7 @@ export async function composeStore(
   }
   const { MemoryStore } = await import('./store/memory-store.js');
   const store = new MemoryStore<SerializedReplica>(system.ids.createRegistryId());
-  return { store, close: () => store.close() };
+  return { store, kind: 'memory', close: () => store.close() };
 }
 
 /** How to log in to etcd. */

@@ -1,3 +1,4 @@
+import { parseAdvertisedUrl } from './api/lease-owner.js';
 import {
   checkApiServerOptions,
   checkCloseOptions,
@@ -9,17 +10,20 @@ import {
   type StartWorkerOptions,
   type UpdateOptions,
 } from './compose-options.js';
+import { composeForwarder } from './compose-peers.js';
 import { composeStore } from './compose-store.js';
 import { createEscapingLog } from './core/control-characters.js';
 import { DEFAULTS } from './core/defaults.js';
 import { parseAdvertised } from './core/endpoint.js';
 import { parseReplicaId } from './core/ids.js';
-import { toGetter } from './core/options.js';
-import type { Log, RegistryEvent, ServerEvent } from './core/ports.js';
+import { toGetter, toTokenGetter } from './core/options.js';
+import type { Log, MetricsSource, RegistryEvent, ServerEvent, Tracer } from './core/ports.js';
 import { Registry } from './core/registry.js';
 import { createCapability } from './json/capability-json.js';
 import type { ApiServer } from './server/api-server-handle.js';
 import * as system from './system.js';
+import type { EventBus } from './telemetry/event-bus.js';
+import type { ServerMetricsOptions } from './telemetry/server-metrics.js';
 import { VERSION } from './version.js';
 import type { Worker } from './worker/worker-settings.js';
 
@@ -29,33 +33,32 @@ const SILENT: Log = { info: () => {}, warn: () => {} };
 export async function startApiServer(options: StartApiServerOptions = {}): Promise<ApiServer> {
   checkApiServerOptions(options);
   const {
-    host = DEFAULTS.host,
-    port = DEFAULTS.apiPort,
     heartbeatMs = DEFAULTS.heartbeatMs,
-    registerTokens,
-    readTokens,
-    tls,
     ackTimeoutMs = DEFAULTS.ackTimeoutMs,
     warmingMs = DEFAULTS.warmingMs,
     maxReplicas = DEFAULTS.maxReplicas,
     maxRegistryBytes = DEFAULTS.maxRegistryBytes,
     maxStreamsPerPeer = DEFAULTS.maxStreamsPerPeer,
-    allowedHosts = [],
+    metricsKeys: keys = [],
     log = SILENT,
   } = options;
-  const [{ startHttpApi }, { createFirstListCheck }] = await Promise.all([
+  const access = resolveAccess(options);
+  const [{ startHttpApi }, { RegistryParts }, { createFirstListCheck }] = await Promise.all([
     import('./server/api-server.js'),
+    import('./server/registry-parts.js'),
     import('./server/readiness.js'),
   ]);
-  const { events, history } = await createEvents(log);
-  const { store, close: closeStore } = await composeStore(options, events);
+  const events = await createEvents(log);
+  const { store, kind, close: closeStore } = await composeStore(options, events);
   const { clock, random, ids } = system;
   const limits = { maxReplicas, maxLeasesPerHost: maxStreamsPerPeer, maxBytes: maxRegistryBytes };
   const registry = new Registry({ store, clock, random, ids, events, limits });
-  const tokens = { register: toGetter(registerTokens), read: toGetter(readTokens) };
-  const settings = { heartbeatMs, ackTimeoutMs, warmingMs, maxStreamsPerPeer };
-  const names = { machineName: system.getHostName(), allowedHosts };
-  const resolved = { registry, host, port, ...names, ...settings, tokens, tls: toGetter(tls), events, history, clock };
+  const metrics = await createMetrics({ registry, store, keys, clock, version: VERSION }, events);
+  const parts = new RegistryParts({ registry, events, clock, random, ids });
+  const program = { version: VERSION, store: kind };
+  const settings = { heartbeatMs, ackTimeoutMs, warmingMs, maxStreamsPerPeer, program };
+  const forwarder = await composeForwarder(store, options);
+  const resolved = { parts, metrics, ...settings, ...access, forwarder, events, clock };
   try {
     const readinessChecks = [createFirstListCheck(store.start(), events)];
     const listDegradations = (): readonly string[] => store.listProblems?.() ?? [];
@@ -65,6 +68,7 @@ export async function startApiServer(options: StartApiServerOptions = {}): Promi
       async close(how = {}) {
         checkCloseOptions(how);
         await server.close(how).finally(closeStore);
+        forwarder?.close();
       },
     };
   } catch (error) {
@@ -74,20 +78,38 @@ export async function startApiServer(options: StartApiServerOptions = {}): Promi
   }
 }
 
-/** Creates the events of an API server, with two subscribers: the log and the history. */
+/** Returns where an API server listens, how others reach it, and what requests must have. */
+function resolveAccess(options: StartApiServerOptions) {
+  const { host = DEFAULTS.host, port = DEFAULTS.apiPort, tls, allowedHosts = [], advertise } = options;
+  const { registerTokens, readTokens, peerTokens } = options;
+  return {
+    host,
+    port,
+    tls: toGetter(tls),
+    tokens: { register: toGetter(registerTokens), read: toGetter(readTokens), peer: toGetter(peerTokens) },
+    machineName: system.getHostName(),
+    allowedHosts,
+    advertisedUrl: advertise === undefined ? undefined : parseAdvertisedUrl(advertise, tls !== undefined),
+  };
+}
+
+/** Creates the events of an API server, and writes them to the log. */
 async function createEvents(log: Log) {
-  const [{ EventBus }, { logEvents }, { EventHistory }, { serializeHistoryEvent }] = await Promise.all([
+  const [{ EventBus }, { logEvents }] = await Promise.all([
     import('./telemetry/event-bus.js'),
     import('./telemetry/log-events.js'),
-    import('./telemetry/event-history.js'),
-    import('./api/event-json.js'),
   ]);
-  const { clock, ids } = system;
   const events = new EventBus<RegistryEvent | ServerEvent>();
-  events.subscribe(logEvents(createEscapingLog(log), clock));
-  const history = new EventHistory({ epoch: ids.createServerId(), clock, serialize: serializeHistoryEvent });
-  events.subscribe(history.record);
-  return { events, history };
+  events.subscribe(logEvents(createEscapingLog(log), system.clock));
+  return events;
+}
+
+/** Creates the metrics of an API server, which subscribe to its events. */
+async function createMetrics(options: ServerMetricsOptions, events: EventBus<RegistryEvent | ServerEvent>) {
+  const { ServerMetrics } = await import('./telemetry/server-metrics.js');
+  const metrics = new ServerMetrics(options);
+  events.subscribe(metrics.record);
+  return metrics;
 }
 
 /** Starts a worker in this process. It serves the models of its backends, and registers unless `servers` is empty. */
@@ -111,7 +133,10 @@ export async function startWorker(options: StartWorkerOptions): Promise<Worker> 
     log = SILENT,
     ...others
   } = options;
-  const { runWorker } = await import('./worker/running-worker.js');
+  const [{ runWorker }, { findOpenTelemetryTracer }] = await Promise.all([
+    import('./worker/running-worker.js'),
+    import('./telemetry/open-telemetry.js'),
+  ]);
   const limits = { maxConcurrency, maxQueue, maxMessageBytes, maxDecodingBytes, drainDelayMs, drainTimeoutMs };
   return runWorker(
     {
@@ -120,7 +145,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<Worker> 
       host,
       port,
       servers,
-      serverAccess: { token: toGetter(token), tls: toGetter(serverTls) },
+      serverAccess: { token: toTokenGetter(token), tls: toGetter(serverTls) },
       callTokens: toGetter(callTokens),
       tls: toGetter(tls),
       capabilities: capabilities.map(createCapability),
@@ -133,6 +158,7 @@ export async function startWorker(options: StartWorkerOptions): Promise<Worker> 
       hostName: system.getHostName(),
       instance: system.instance,
       version: VERSION,
+      tracer: await findOpenTelemetryTracer(VERSION),
     },
   );
 }
@@ -164,7 +190,7 @@ export async function keepRegistered(options: KeepRegisteredOptions): Promise<Ke
     capabilities: options.capabilities.map(createCapability),
   };
   const { clock, random, ids } = system;
-  const access = { token: toGetter(options.token), tls: toGetter(options.tls) };
+  const access = { token: toTokenGetter(options.token), tls: toGetter(options.tls) };
   const api = new ApiClient({ servers: [options.server].flat(), clock, ...access });
   const keeper = new LeaseKeeper({
     api,
@@ -187,4 +213,22 @@ export async function keepRegistered(options: KeepRegisteredOptions): Promise<Ke
     },
     stop: () => keeper.stop(),
   };
+}
+
+/**
+ * Creates a tracer for the option `tracer`, which traces calls and attempts as spans of OpenTelemetry. The SDK is the application's.
+ * Throws `usage` if the package `@opentelemetry/api` is not installed.
+ */
+export async function createTracer(): Promise<Tracer> {
+  const { createOpenTelemetryTracer } = await import('./telemetry/open-telemetry.js');
+  return createOpenTelemetryTracer(VERSION);
+}
+
+/** Starts a server of the metrics of this process. Resolves when it listens. Throws `failed` if it can't listen on the address. */
+export async function startMetricsServer(
+  address: { readonly host: string; readonly port: number },
+  metrics: MetricsSource,
+): Promise<{ close(): Promise<void> }> {
+  const { startMetricsListener } = await import('./http/metrics-listener.js');
+  return startMetricsListener({ ...address, clock: system.clock }, metrics);
 }

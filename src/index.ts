@@ -22,17 +22,18 @@ export type {
   RequestOptions,
 } from './client/client-options.js';
 export type { LeaseChange } from './client/lease-change.js';
-export { type KeptRegistration, keepRegistered, startApiServer, startWorker } from './compose.js';
+export { createTracer, type KeptRegistration, keepRegistered, startApiServer, startWorker } from './compose.js';
 export type { KeepRegisteredOptions, StartApiServerOptions, StartWorkerOptions } from './compose-options.js';
 export type { Capability } from './core/capability.js';
 export { AnyserveError, type ErrorCode } from './core/errors.js';
 export type { Endpoint, LeaseId, ReplicaId, ServerId } from './core/ids.js';
 export type { ReplicaLoad } from './core/load.js';
-export type { ValueOrGetter } from './core/options.js';
+export type { ServerToken, ValueOrGetter } from './core/options.js';
 export type {
   AttemptTarget,
   AttemptTrace,
   CallEvent,
+  CallTrace,
   Log,
   RegistrationStore,
   StoreEvent,

@@ -9,7 +9,7 @@ import { checkFetchOptions, type FetchOptions, type ModelFetch } from './client/
 import { OpenaiFetch } from './client/openai-fetch/openai-fetch.js';
 import { createPairs } from './core/capability.js';
 import { DEFAULTS } from './core/defaults.js';
-import { toGetter } from './core/options.js';
+import { toGetter, toTokenGetter } from './core/options.js';
 import { parseSelector } from './core/selector-parser.js';
 import { createKeyLookup } from './credentials/upstream-keys.js';
 import { createAddressCheck } from './http/engine-client/address-check.js';
@@ -45,7 +45,7 @@ export function createFetch(options: FetchOptions): ModelFetch {
   const selector = parseSelector(where, 'where');
   const servers = typeof server === 'string' ? [server] : server;
   const fleet = new ModelFleet({
-    api: new ApiClient({ servers, clock, token: toGetter(options.token), tls: toGetter(options.tls) }),
+    api: new ApiClient({ servers, clock, token: toTokenGetter(options.token), tls: toGetter(options.tls) }),
     query,
     selector,
     pick,

@@ -40,7 +40,21 @@ export function getEnvironment(): Readonly<Record<string, string | undefined>> {
   return process.env;
 }
 
-/** Returns the local time of day as `14:03:07`, for the start of a log line. */
+/** Returns a moment as local time with its zone: `2026-11-28T14:03:07+01:00`. For the start of a log line. */
+export function formatLogTime(epochMs: number): string {
+  const offsetMinutes = -new Date(epochMs).getTimezoneOffset();
+  const local = new Date(epochMs + offsetMinutes * 60_000).toISOString().slice(0, 19);
+  const [hours, minutes] = [Math.floor(Math.abs(offsetMinutes) / 60), Math.abs(offsetMinutes) % 60];
+  const zone = [hours, minutes].map((number) => String(number).padStart(2, '0')).join(':');
+  return `${local}${offsetMinutes < 0 ? '-' : '+'}${zone}`;
+}
+
+/** Returns a moment as UTC: `2026-11-28T13:03:07.250Z`. */
+export function formatUtcTime(epochMs: number): string {
+  return new Date(epochMs).toISOString();
+}
+
+/** Returns the local time of day as `14:03:07`. */
 export function formatTimeOfDay(): string {
   return new Date().toTimeString().slice(0, 8);
 }

@@ -15,7 +15,7 @@ const decisions = readdirSync(join(ROOT, 'docs/decisions')).map((name) => `docs/
 it.each(['docs/architecture.md', ...decisions])('%s names files that exist', (page) => {
   const names = readFileSync(join(ROOT, page), 'utf8').match(FILE_NAME) ?? [];
   const isMissing = (name: string): boolean =>
-    !existsSync(join(ROOT, 'src', name)) && !existsSync(join(ROOT, 'src', `${name}.ts`));
+    ['', '.ts', '.tsx'].every((end) => !existsSync(join(ROOT, 'src', name + end)));
   expect(names.filter(isMissing)).toEqual([]);
 });
 

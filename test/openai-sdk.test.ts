@@ -310,7 +310,7 @@ describe('a call that is over early is cancelled at the engine:', () => {
 
   it("a call after the client's timeout, which the client repeats", async () => {
     const { openai, waitForClose } = await startEndless(undefined);
-    const call = openai.chat.completions.create(ask('x'), { timeout: 100, maxRetries: 1 });
+    const call = openai.chat.completions.create(ask('x'), { timeout: 1000, maxRetries: 1 });
     await expect(call).rejects.toBeInstanceOf(OpenAI.APIConnectionTimeoutError);
     await waitForClose(2);
   });

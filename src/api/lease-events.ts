@@ -21,6 +21,10 @@ export type LeaseEvent =
   | { readonly status: 'renewed'; readonly cordon: Cordon | undefined }
   /** A renewal on the stream was not accepted. The response to the same renewal in a request says why. */
   | { readonly status: 'not_renewed' }
+  /** The registration is only in this server, so replicas and callers of the other servers don't know it. */
+  | { readonly status: 'local'; readonly reason: string }
+  /** The other servers of the registry can have the registration again. */
+  | { readonly status: 'shared' }
   /** `by` is the process that took the replica id. Undefined if it registered without an instance. */
   | { readonly status: 'superseded'; readonly by: Instance | undefined };
 
@@ -43,6 +47,14 @@ export function formatRegisteredEvent(id: ReplicaId): string {
   return formatEvent(`{"status": "registered", "replica_id": ${toAsciiJson(id)}}`);
 }
 
+/** The event sent when other servers can have a registration that was local. */
+export const SHARED_EVENT = formatEvent('{"status": "shared"}');
+
+/** Formats the event of a registration that is only in this server. */
+export function formatLocalEvent(reason: string): string {
+  return formatEvent(`{"status": "local", "reason": ${toAsciiJson(reason)}}`);
+}
+
 /** Formats the last event of a lease whose replica id was taken over by a newer registration, and by which process. */
 export function formatSupersededEvent(id: ReplicaId, by?: Instance): string {
   const instance = by ? `, "instance": {"id": "${by.id}", "startedMs": ${by.startedMs}}` : '';
@@ -52,8 +64,10 @@ export function formatSupersededEvent(id: ReplicaId, by?: Instance): string {
 /** Parses the data of one event. */
 export function parseLeaseEvent(data: string): LeaseEvent {
   try {
-    const { status, instance, cordon } = JSON.parse(data) as Readonly<Record<string, unknown>>;
-    if (status === 'registered' || status === 'alive' || status === 'not_renewed') return { status };
+    const { status, instance, cordon, reason } = JSON.parse(data) as Readonly<Record<string, unknown>>;
+    if (status === 'registered' || status === 'alive' || status === 'not_renewed' || status === 'shared')
+      return { status };
+    if (status === 'local') return { status, reason: String(reason) };
     if (status === 'renewed') return { status, cordon: toCordon(cordon) };
     if (status === 'superseded') return { status, by: toInstance(instance) };
   } catch {

@@ -12,7 +12,7 @@ import { serializeLoad } from './load-json.js';
 import { parsePlainReplica, parseReplica } from './replica-json.js';
 import type { SerializedReplica } from './serialized-replica.js';
 
-/** Query parameter of `GET /replicas` that selects one replica by its id. */
+/** Query parameter of `GET /replicas` that selects a replica by its id. It can be repeated. */
 export const REPLICA_ID_PARAMETER = 'replica_id';
 
 /** Number of characters of a lease id that are shown: enough to tell leases apart, too few to revoke one. */
@@ -90,6 +90,11 @@ export interface ListedReplica {
   readonly load: ReplicaLoad | undefined;
   /** Returns the entry as compact JSON, with numbers as the server wrote them. */
   toText(): string;
+}
+
+/** Formats the state of a replica: `ready`, or `ready,cordoned`. */
+export function formatState({ state = '-', cordon }: Pick<ListedReplica, 'state' | 'cordon'>): string {
+  return cordon?.cordoned ? `${state},cordoned` : state;
 }
 
 /** Returns the properties of a listed replica that an explanation uses. */

@@ -1,6 +1,6 @@
 import { asReplicaId, type ReplicaId } from '../core/ids.js';
 import { type ReplicaLoad, toLoad } from '../core/load.js';
-import type { LeaseEnd } from '../core/replica.js';
+import type { RemovalCause } from '../core/registry-changes.js';
 import { type EventPosition, formatEventFrame } from './event-frames.js';
 import { serializeLoad } from './load-json.js';
 import { type ListedReplica, parseListedReplica } from './replica-list-json.js';
@@ -14,11 +14,8 @@ export const LAST_EVENT_ID_HEADER = 'last-event-id';
 /** Maximum size of an event, in bytes. A registration has at most 1 MiB. */
 export const MAX_WATCH_EVENT_BYTES = 2 * 1024 * 1024;
 
-/** Reason of the removal of a replica that is still registered, with other capabilities. */
-export const NO_LONGER_MATCHES = 'no-longer-matches';
-
 /** Why a replica left the list of a watch stream. `unknown`: the store doesn't know why the lease ended. */
-export type RemovalReason = LeaseEnd | typeof NO_LONGER_MATCHES | 'unknown';
+export type RemovalReason = RemovalCause | 'unknown';
 
 /** An event of a watch stream, as parsed by a client. */
 export type WatchEvent =

@@ -52,6 +52,13 @@ export function parseWholeNumber(option: string, text: string, min: number, max:
   throw new AnyserveError('usage', `--${option} ${JSON.stringify(text)}: give a whole number from ${min} to ${max}`);
 }
 
+/** Parses one of a few words. Throws `usage`. */
+export function parseChoice<T extends string>(option: string, text: string, choices: readonly T[]): T {
+  const choice = choices.find((name) => name === text);
+  if (choice !== undefined) return choice;
+  throw new AnyserveError('usage', `--${option} ${JSON.stringify(text)}: give one of ${choices.join(', ')}`);
+}
+
 /** Parses a decimal number. Throws `usage`. */
 export function parseDecimal(option: string, text: string): number {
   if (/^-?\d+(?:\.\d+)?$/.test(text)) return Number(text);

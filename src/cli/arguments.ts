@@ -162,14 +162,17 @@ function rethrowParserError(error: Error): never {
 /** Creates the arguments of a command. Throws `usage` for unknown options and for too many words. */
 function createArguments(command: Command, parsed: Parsed, after: readonly string[] | undefined, env: Env): Arguments {
   const options = { ...command.options, ...COMMON_OPTIONS };
-  checkOptions(command, parsed, Object.keys(options));
+  const letters = Object.values(options).flatMap(({ letter }) => letter ?? []);
+  checkOptions(command, parsed, Object.keys(options), letters);
   const words = [...parsed._.slice(1).map(String), ...((command.runsProgram ? undefined : after) ?? [])];
   if (words.length > command.maxWords) {
     const extra = JSON.stringify(words[command.maxWords]);
     throw new AnyserveError('usage', `unexpected argument ${extra}; see anyserve ${command.name} --help`);
   }
-  const texts = (name: string): readonly string[] =>
-    getOptionValues(name, options[name] as CommandOption, [parsed[name] ?? []].flat().map(String), env);
+  const texts = (name: string): readonly string[] => {
+    const option = options[name];
+    return option ? getOptionValues(name, option, [parsed[name] ?? []].flat().map(String), env) : [];
+  };
   return {
     words,
     program: command.runsProgram ? after : undefined,
@@ -185,8 +188,8 @@ function createArguments(command: Command, parsed: Parsed, after: readonly strin
 }
 
 /** Throws `usage` for an option that the command doesn't have. */
-function checkOptions(command: Command, parsed: Parsed, names: readonly string[]): void {
-  const known = new Set([...names, '_', '$0', 'help', 'h', 'version', 'v', 'V']);
+function checkOptions(command: Command, parsed: Parsed, names: readonly string[], letters: readonly string[]): void {
+  const known = new Set([...names, ...letters, '_', '$0', 'help', 'h', 'version', 'v', 'V']);
   const unknown = Object.keys(parsed).find((name) => !known.has(name));
   if (unknown === undefined) return;
   const dashes = unknown.length === 1 ? '-' : '--';
@@ -208,6 +211,18 @@ function getOptionValues(name: string, option: CommandOption, values: readonly s
   const fromEnv = env[toVariableName(name)];
   if (fromEnv) return option.repeatable ? fromEnv.split(option.spaced ? /\s+/ : /\n+/).filter(Boolean) : [fromEnv];
   return option.default === undefined ? [] : [option.default];
+}
+
+/**
+ * Adds to a `usage` error the environment variables that hold the options it names, because the user has not typed these options.
+ * For example, Kubernetes sets ANYSERVE_PORT for a Service with the name anyserve.
+ */
+export function nameVariables(error: AnyserveError, args: Arguments, env: Env): AnyserveError {
+  if (error.code !== 'usage') return error;
+  const options = new Set(Array.from(error.message.matchAll(/--([a-z][\w-]*)/g), ([, option = '']) => option));
+  const variables = [...options].filter((option) => !args.isGiven(option)).map(toVariableName);
+  const names = variables.filter((name) => env[name]).join(', ');
+  return names === '' ? error : new AnyserveError('usage', `${error.message} (set by ${names})`, { cause: error });
 }
 
 /** Returns whether the value of an environment variable turns a flag on. */

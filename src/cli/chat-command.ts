@@ -1,5 +1,7 @@
 import { createInterface } from 'node:readline';
 import { AnyserveError } from '../core/errors.js';
+import { findOpenTelemetryTracer } from '../telemetry/open-telemetry.js';
+import { VERSION } from '../version.js';
 import type { Command, CommandIo } from './command.js';
 import type { Conversation } from './conversation.js';
 import { MODEL_CLIENT_OPTIONS } from './model-client-options.js';
@@ -29,7 +31,7 @@ export const chatCommand: Command = {
     if (!model) throw new AnyserveError('usage', 'missing NAME: give the name of a model, such as chat');
     // Loaded on demand, because help and completion don't need it.
     const { Conversation } = await import('./conversation.js');
-    const conversation = new Conversation(model, args, io);
+    const conversation = new Conversation(model, args, io, await findOpenTelemetryTracer(VERSION));
     try {
       // The line editor writes to stderr, because stdout carries only responses.
       return io.stdin.isTTY && io.stderr.isTTY

@@ -18,6 +18,8 @@ export interface Suggestions {
 /** An option of a command. Its environment variable is `ANYSERVE_` and its name in capitals, with `_` for `-`. */
 export interface CommandOption extends Suggestions {
   readonly type: 'text' | 'flag';
+  /** One-letter form, such as `o` for `-o`. */
+  readonly letter?: string;
   /** Placeholder for the value in the help, such as `PORT`. */
   readonly value?: string;
   readonly description: string;
@@ -39,7 +41,7 @@ export interface Arguments {
   readonly words: readonly string[];
   /** Words after `--`, for a command that runs a program. Undefined when there is no `--`. */
   readonly program: readonly string[] | undefined;
-  /** Returns the value of an option: from the command line, else the variable, else the default. */
+  /** Returns the value of an option: from the command line, else the variable, else the default. Undefined if the command lacks it. */
   getText(option: string): string | undefined;
   /** Returns all values of a repeatable option. */
   getTexts(option: string): readonly string[];

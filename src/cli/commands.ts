@@ -30,6 +30,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./registry-command.js')).registryCommand,
   },
   {
+    name: 'models',
+    listSummary: 'list the models that replicas offer',
+    load: async () => (await import('./models-command.js')).modelsCommand,
+  },
+  {
     name: 'events',
     listSummary: 'list or follow what happens to replicas',
     load: async () => (await import('./events-command.js')).eventsCommand,
@@ -43,6 +48,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'uncordon',
     listSummary: 'route calls to a cordoned replica again',
     load: async () => (await import('./cordon-command.js')).uncordonCommand,
+  },
+  {
+    name: 'describe',
+    listSummary: 'show the inputs and outputs of a model',
+    load: async () => (await import('./describe-command.js')).describeCommand,
   },
   {
     name: 'infer',
@@ -63,6 +73,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'gateway',
     listSummary: "serve OpenAI's API with the replicas of a fleet",
     load: async () => (await import('./gateway-command.js')).gatewayCommand,
+  },
+  {
+    name: 'doctor',
+    listSummary: 'check this machine, the API servers and the replicas',
+    load: async () => (await import('./doctor-command.js')).doctorCommand,
   },
   {
     name: 'completion',

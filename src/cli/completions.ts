@@ -79,7 +79,7 @@ function parseWords(command: Command, words: readonly string[]): ParsedWords {
   for (let index = 0; index < words.length; index++) {
     const word = words[index] as string;
     if (word === '--') return { complete: words, openOption: undefined, usedOptions, wordCount, isAfterDashes: true };
-    const [, name = '', value] = /^--([^=]+)(=.*)?$/s.exec(word) ?? [];
+    const [, name = findLongName(options, word), value] = /^--([^=]+)(=.*)?$/s.exec(word) ?? [];
     if (name !== '') usedOptions.add(name);
     else if (!word.startsWith('-')) wordCount++;
     const option = options[name];
@@ -90,6 +90,13 @@ function parseWords(command: Command, words: readonly string[]): ParsedWords {
       return { complete: words.slice(0, -1), openOption: option, usedOptions, wordCount, isAfterDashes: false };
   }
   return { complete: words, openOption: undefined, usedOptions, wordCount, isAfterDashes: false };
+}
+
+/** Returns the name of the option that a word such as `-o` stands for; an empty string for any other word. */
+function findLongName(options: Readonly<Record<string, CommandOption>>, word: string): string {
+  const letter = /^-([a-z])$/.exec(word)?.[1];
+  const [name = ''] = Object.entries(options).find(([, option]) => letter && option.letter === letter) ?? [];
+  return name;
 }
 
 /** The command line that values are completed for. */

@@ -1,4 +1,5 @@
 import { AnyserveError } from '../core/errors.js';
+import type { Tracer } from '../core/ports.js';
 import type { Parameters } from '../inference/inference-data.js';
 import { clock, ids } from '../system.js';
 import type { Arguments, CommandIo } from './command.js';
@@ -22,7 +23,7 @@ export class Conversation {
   #messages: readonly TextMessage[];
 
   /** Throws `usage`. */
-  constructor(model: string, args: Arguments, io: CommandIo) {
+  constructor(model: string, args: Arguments, io: CommandIo, tracer?: Tracer) {
     this.#model = model;
     this.#io = io;
     this.#parameters = readRequestParameters(args);
@@ -30,7 +31,7 @@ export class Conversation {
     this.#json = args.hasFlag('json');
     this.#opening = createOpeningMessages(args);
     this.#messages = this.#opening;
-    this.#client = new ModelClient(model, args, io, { discoveryKind: 'table', pick: 'affinity' });
+    this.#client = new ModelClient(model, args, io, { discoveryKind: 'table', pick: 'affinity', tracer });
   }
 
   /**

@@ -5,7 +5,7 @@ import type { Cordon } from '../core/cordon.js';
 import { AnyserveError } from '../core/errors.js';
 import { parseReplicaId, type ReplicaId } from '../core/ids.js';
 import type { Arguments, CommandIo } from './command.js';
-import { createLog } from './output.js';
+import { createLog } from './log-lines.js';
 import { createApiClient } from './server-options.js';
 
 /**

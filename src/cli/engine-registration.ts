@@ -9,8 +9,8 @@ import { parseCap } from './argument-parsers.js';
 import type { Arguments, CommandIo } from './command.js';
 import { readReplicaId } from './endpoint-registration.js';
 import { readLabels } from './label-option.js';
+import { createLog } from './log-lines.js';
 import { readModelTypes, readOpenaiAccess } from './openai-options.js';
-import { createLog } from './output.js';
 import type { Registrable } from './registrable.js';
 
 /** Options that do not apply to `--openai`, and what does instead. */
@@ -26,7 +26,7 @@ export async function readEngineRegistration(url: string, args: Arguments, io: C
   for (const [option, advice] of Object.entries(ENDPOINT_OPTIONS)) {
     if (args.isGiven(option)) throw new AnyserveError('usage', `--${option} does not apply to --openai: ${advice}`);
   }
-  const access = await readOpenaiAccess(url, args, io, createLog(io));
+  const access = await readOpenaiAccess(url, args, io, createLog(io, args));
   const options = {
     ...access,
     probePath: args.getText('probe-path'),

@@ -1,9 +1,9 @@
+import { formatEventDetails } from '../api/event-details.js';
 import type { ReceivedEvent } from '../api/event-json.js';
 import type { ServerAddress } from '../client/server-list.js';
 import { escapeControls } from '../core/control-characters.js';
 import { formatLocalTime } from '../system.js';
 import type { CommandIo } from './command.js';
-import { formatEventDetails } from './event-details.js';
 import { createColors } from './output.js';
 import { formatTable } from './table.js';
 

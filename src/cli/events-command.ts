@@ -13,7 +13,7 @@ import {
   mergeByTime,
 } from './event-lines.js';
 import { followEvents } from './followed-events.js';
-import { createLog } from './output.js';
+import { createLog } from './log-lines.js';
 import { createApiClient, SERVER_OPTIONS } from './server-options.js';
 
 /** `anyserve events`: lists what happened to replicas, or follows it. */

@@ -7,7 +7,7 @@ import type { ExplainedConditions } from '../core/explainer.js';
 import type { Explanation } from '../core/explanation.js';
 import { describeExplanation } from '../core/explanation-text.js';
 import type { CommandIo } from './command.js';
-import { createLog } from './output.js';
+import { createLog } from './log-lines.js';
 
 /** Options of {@link explainRoute}. */
 export interface ExplainedRouteOptions extends ExplainedConditions {

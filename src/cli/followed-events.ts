@@ -6,11 +6,12 @@ import { dropSameProcess } from '../client/event-client.js';
 import { followStream } from '../client/followed-stream.js';
 import { runForEachServer } from '../client/per-server.js';
 import type { ServerAddress } from '../client/server-list.js';
+import { formatSeconds } from '../core/durations.js';
 import type { AnyserveError } from '../core/errors.js';
 import { clock, random } from '../system.js';
 import { type CommandIo, getShutdownExitCode } from './command.js';
 import { type FormatEventLine, mergeByTime } from './event-lines.js';
-import { createLog, formatSeconds } from './output.js';
+import { createLog } from './log-lines.js';
 
 /** Options of {@link followEvents}. */
 export interface FollowEventsOptions {

@@ -1,18 +1,24 @@
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
+import type { Log } from '../core/ports.js';
 import { CallerKeys } from '../credentials/caller-keys.js';
 import { parseUpstreamKeys } from '../credentials/upstream-keys.js';
 import { clock } from '../system.js';
-import { parseDurationMs, parseWholeNumber } from './argument-parsers.js';
+import { parseChoice, parseDurationMs, parseWholeNumber } from './argument-parsers.js';
 import { CallLog } from './call-log.js';
-import { type Arguments, type Command, waitForShutdown } from './command.js';
-import { silenceGrpcLog } from './grpc-log.js';
-import { createLog } from './output.js';
+import { type Arguments, type Command, type CommandIo, getShutdownExitCode, waitForShutdown } from './command.js';
+import { limitOldGeneration, YoungGeneration } from './gateway-heap.js';
+import { printListening, runGatewayProcesses } from './gateway-processes.js';
+import { createLog, LOG_OPTIONS, LogLines } from './log-lines.js';
 import { readSelector, WHERE_OPTION } from './selector-options.js';
 import { readServerAccess, WORKER_PREFIX, WORKER_SERVER_OPTIONS } from './server-options.js';
 import { readServerTls, SERVER_TLS_OPTIONS } from './tls-options.js';
 import { createTokenFileOption, readClientToken, readSecretFile } from './token-options.js';
-import { limitYoungGeneration } from './young-generation.js';
+
+/** Maximum number of processes. */
+const MAX_PROCESSES = 256;
+
+const NO_LOG: Log = { info: () => {}, warn: () => {} };
 
 const PICKERS = ['p2c', 'random', 'round-robin', 'least-request', 'affinity'] as const;
 
@@ -43,6 +49,14 @@ export const gatewayCommand: Command = {
       default: String(DEFAULTS.gatewayPort),
     },
     host: { type: 'text', value: 'HOST', description: 'address to listen on', default: DEFAULTS.host },
+    processes: {
+      type: 'text',
+      value: 'N',
+      description:
+        'number of processes that share the port, each on one core; --queue and --buffer-limit are for all of them together, ' +
+        'and each picks replicas by its own calls',
+      default: '1',
+    },
     alias: {
       type: 'text',
       value: 'NAME=MODEL',
@@ -86,7 +100,7 @@ export const gatewayCommand: Command = {
     'allow-path': {
       type: 'text',
       value: 'PATH',
-      description: 'forward this path after /v1 too, such as /tokenize',
+      description: 'forward this path after /v1 too, such as /messages',
       repeatable: true,
       spaced: true,
     },
@@ -136,74 +150,110 @@ export const gatewayCommand: Command = {
       description: 'maximum time that a call waits for such replicas',
       default: `${DEFAULTS.queueTimeoutMs / 1000}s`,
     },
+    'drain-delay': {
+      type: 'text',
+      value: 'TIME',
+      description: 'time after SIGTERM to keep accepting calls, until load balancers have seen that /readyz fails',
+      default: `${DEFAULTS.drainDelayMs / 1000}s`,
+    },
     drain: {
       type: 'text',
       value: 'TIME',
-      description: 'time for calls to finish at shutdown',
+      description: 'time for calls to finish after that',
       default: `${DEFAULTS.drainTimeoutMs / 1000}s`,
     },
+    ...LOG_OPTIONS,
     ...SERVER_TLS_OPTIONS,
     ...WORKER_SERVER_OPTIONS,
   },
   maxWords: 0,
   async run(args, io) {
-    const drainMs = parseDurationMs('drain', args.getText('drain') ?? '', 0);
-    const hedgeAfter = args.getText('hedge-after');
-    silenceGrpcLog(io);
-    const access = readServerAccess(args, io, WORKER_PREFIX);
-    const callerKeys = readSecretFile(args, io, 'key-file', (text, where) => new CallerKeys(text.split('\n'), where));
-    limitYoungGeneration([...process.execArgv, io.env['NODE_OPTIONS'] ?? '']);
+    const [delayMs = 0, maxMs = 0] = ['drain-delay', 'drain'].map((name) =>
+      parseDurationMs(name, args.getText(name) ?? '', 0),
+    );
+    const processCount = parseWholeNumber('processes', args.getText('processes') ?? '', 1, MAX_PROCESSES);
     // Loaded on demand, because help and completion don't need it.
+    const { connectToPrimary } = await import('../gateway/processes/primary-link.js');
+    const link = processCount > 1 ? connectToPrimary(clock) : undefined;
+    if (processCount > 1 && !link) return runGatewayProcesses(processCount, delayMs + maxMs, args, io);
+    const nodeOptions = [...process.execArgv, io.env['NODE_OPTIONS'] ?? ''];
+    limitOldGeneration(nodeOptions);
+    const young = new YoungGeneration(nodeOptions);
     const { startHttpGateway } = await import('../compose-gateway.js');
-    const { parseAliases } = await import('../gateway/aliases.js');
-    const { parsePassedHeader } = await import('../client/http-calls/forwarded-headers.js');
-    const log = new CallLog(io, clock, args.hasFlag('json'));
+    const calls = new CallLog(io.stderr, new LogLines(io, args), clock);
+    const log = createLog(io, args);
     const gateway = await startHttpGateway({
-      servers: args.getTexts('server'),
-      access,
-      host: args.getText('host') ?? '',
-      onWarning: (message) => createLog(io).warn(message),
-      port: parseWholeNumber('port', args.getText('port') ?? '', 0, 65535),
-      tls: readServerTls(args, io),
-      aliases: parseAliases(args.getTexts('alias')),
-      selector: readSelector(args, 'where'),
-      pick: readPicker(args),
-      hedgeAfterMs: hedgeAfter === undefined ? undefined : parseDurationMs('hedge-after', hedgeAfter, 1),
-      findCaller: callerKeys && ((authorization) => callerKeys().find(authorization)),
-      upstreamKeys: readSecretFile(args, io, 'upstream-key-file', (text, where) =>
-        parseUpstreamKeys(text.split('\n'), where),
-      ),
-      upstreamNetworks: args.getTexts('upstream-allow'),
-      upstreamTls: access.tls,
-      callToken: readClientToken(args, io, 'call-token-file'),
-      callTls: args.hasFlag('call-tls') ? (access.tls ?? (() => ({}))) : undefined,
-      allowedPaths: args.getTexts('allow-path').map(parsePath),
-      passedHeaders: args.getTexts('pass-header').map(parsePassedHeader),
-      allowedHosts: args.getTexts('allowed-host'),
-      corsOrigin: args.getText('cors'),
-      maxBodyBytes: parseWholeNumber('max-body-bytes', args.getText('max-body-bytes') ?? '', 1024, 2 ** 31 - 1),
-      maxTotalBytes: parseWholeNumber('buffer-limit', args.getText('buffer-limit') ?? '', 1024 * 1024, 2 ** 40),
-      maxQueuedCalls: parseWholeNumber('queue', args.getText('queue') ?? '', 0, 1_000_000),
-      queueTimeoutMs: parseDurationMs('queue-timeout', args.getText('queue-timeout') ?? '', 0),
-      onFinish: (call) => log.add(call),
+      ...(await readGatewayOptions(args, io)),
+      ...readLimits(args, processCount),
+      // Its lines are about all processes.
+      log: link?.isFirst === false ? NO_LOG : log,
+      onGrpcLoad: async () => (await import('./grpc-log.js')).silenceGrpcLog(io),
+      onFinish: (call) => {
+        calls.add(call);
+        young.recordCall(gateway.callsInProgress);
+      },
+      renderMetrics: link && (() => link.renderMetrics()),
     });
-    const { url } = gateway;
-    io.stdout.write(args.hasFlag('json') ? `${JSON.stringify({ listening: url })}\n` : `listening on ${url}/v1\n`);
-    const exitCode = await waitForShutdown(io);
-    await gateway.close(drainMs);
-    log.flush();
-    return exitCode;
+    if (link) link.reportListening(gateway.url, () => gateway.readMetrics());
+    else printListening(gateway.url, args, io);
+    const shutdown = waitForShutdown(io).then(() => io.interrupted.reason);
+    const signal: NodeJS.Signals = await (link ? Promise.race([shutdown, link.stopped]) : shutdown);
+    // After Ctrl-C, a person waits.
+    await gateway.close({ delayMs: signal === 'SIGINT' ? 0 : delayMs, maxMs });
+    calls.flush();
+    return getShutdownExitCode(io.interrupted);
   },
 };
 
-function readPicker(args: Arguments): (typeof PICKERS)[number] {
-  const text = args.getText('pick') ?? '';
-  const picker = PICKERS.find((name) => name === text);
-  if (picker) return picker;
-  throw new AnyserveError('usage', `--pick: "${text}" is not a policy; give one of ${PICKERS.join(', ')}`);
+async function readGatewayOptions(args: Arguments, io: CommandIo) {
+  const { parseAliases } = await import('../gateway/aliases.js');
+  const { parsePassedHeader } = await import('../client/http-calls/forwarded-headers.js');
+  const hedgeAfter = args.getText('hedge-after');
+  const access = readServerAccess(args, io, WORKER_PREFIX);
+  const callerKeys = readSecretFile(args, io, 'key-file', (text, where) => new CallerKeys(text.split('\n'), where));
+  return {
+    servers: args.getTexts('server'),
+    access,
+    host: args.getText('host') ?? '',
+    port: parseWholeNumber('port', args.getText('port') ?? '', 0, 65535),
+    tls: readServerTls(args, io),
+    aliases: parseAliases(args.getTexts('alias')),
+    selector: readSelector(args, 'where'),
+    pick: parseChoice('pick', args.getText('pick') ?? '', PICKERS),
+    hedgeAfterMs: hedgeAfter === undefined ? undefined : parseDurationMs('hedge-after', hedgeAfter, 1),
+    findCaller:
+      callerKeys &&
+      ((authorization: readonly string[], connection: object) => callerKeys().find(authorization, connection)),
+    upstreamKeys: readSecretFile(args, io, 'upstream-key-file', (text, where) =>
+      parseUpstreamKeys(text.split('\n'), where),
+    ),
+    upstreamNetworks: args.getTexts('upstream-allow'),
+    upstreamTls: access.tls,
+    callToken: readClientToken(args, io, 'call-token-file'),
+    callTls: args.hasFlag('call-tls') ? (access.tls ?? (() => ({}))) : undefined,
+    allowedPaths: args.getTexts('allow-path').map(parsePath),
+    passedHeaders: args.getTexts('pass-header').map(parsePassedHeader),
+    allowedHosts: args.getTexts('allowed-host'),
+    corsOrigin: args.getText('cors'),
+  };
+}
+
+/** Reads the limits of one process. Those that are for all processes are divided. */
+function readLimits(args: Arguments, processCount: number) {
+  const maxBodyBytes = parseWholeNumber('max-body-bytes', args.getText('max-body-bytes') ?? '', 1024, 2 ** 31 - 1);
+  const maxTotalBytes = parseWholeNumber('buffer-limit', args.getText('buffer-limit') ?? '', 1024 * 1024, 2 ** 40);
+  const maxQueuedCalls = parseWholeNumber('queue', args.getText('queue') ?? '', 0, 1_000_000);
+  const isShared = processCount > 1;
+  return {
+    maxBodyBytes,
+    // A process that had no memory for one large body would refuse it forever.
+    maxTotalBytes: isShared ? Math.max(maxBodyBytes, Math.ceil(maxTotalBytes / processCount)) : maxTotalBytes,
+    maxQueuedCalls: Math.ceil(maxQueuedCalls / processCount),
+    queueTimeoutMs: parseDurationMs('queue-timeout', args.getText('queue-timeout') ?? '', 0),
+  };
 }
 
 function parsePath(text: string): string {
   if (/^\/[\w./-]+$/.test(text) && !text.includes('..')) return text;
-  throw new AnyserveError('usage', `--allow-path: "${text}" is not a path; give the part after /v1, such as /tokenize`);
+  throw new AnyserveError('usage', `--allow-path: "${text}" is not a path; give the part after /v1, such as /messages`);
 }

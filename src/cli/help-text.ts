@@ -75,6 +75,7 @@ export function toYargsOption(name: string, option: CommandOption) {
     description: `${value}${option.description} [${notes.join('; ')}]`,
     requiresArg: option.type === 'text' && !option.mayStandAlone,
     type: option.type === 'flag' ? ('boolean' as const) : ('string' as const),
+    ...(option.letter === undefined ? {} : { alias: option.letter }),
     ...(option.type === 'flag' ? { default: undefined } : {}),
   };
 }

@@ -4,6 +4,8 @@ import type { InferOptions } from '../client/client-options.js';
 import { AnyserveError } from '../core/errors.js';
 import type { InferenceResponse, TensorValue } from '../inference/inference-data.js';
 import { clock } from '../system.js';
+import { findOpenTelemetryTracer } from '../telemetry/open-telemetry.js';
+import { VERSION } from '../version.js';
 import type { Arguments, Command, CommandIo } from './command.js';
 import { INPUT_OPTIONS, readInferenceInputs } from './inference-inputs.js';
 import { createResponseWriter, formatJsonLine, formatResponse } from './inference-output.js';
@@ -74,7 +76,8 @@ export const inferCommand: Command = {
     }
     // Loaded on demand, because help and completion don't need it.
     const { ModelClient } = await import('./model-client.js');
-    const client = new ModelClient(model, args, io, { discoveryKind: 'route', waitMs: readWaitMs(args) });
+    const tracer = await findOpenTelemetryTracer(VERSION);
+    const client = new ModelClient(model, args, io, { discoveryKind: 'route', waitMs: readWaitMs(args), tracer });
     try {
       const { inputs, ...request } = await raceWithAbort(readInferenceInputs(args, io.stdin), io.interrupted);
       const options = {

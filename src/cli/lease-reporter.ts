@@ -1,20 +1,14 @@
 import type { LeaseChange } from '../client/lease-change.js';
+import { formatSeconds } from '../core/durations.js';
 import type { Replica } from '../core/replica.js';
-import type { CommandIo } from './command.js';
-import { createChangePrinter, formatSeconds } from './output.js';
+import type { ChangePrinter, ChangeRecord } from './output.js';
 
-/** Creates a printer of lease changes: a line of text, or with `json` a line of JSON. */
-export function createLeaseReporter(
-  json: boolean,
-  io: Pick<CommandIo, 'stdout' | 'env'>,
-): (change: LeaseChange, replica: Replica) => void {
-  const print = createChangePrinter(json, io);
+const SUCCESSES: ReadonlySet<LeaseChange['kind']> = new Set(['registered', 'updated', 'shared']);
+
+/** Creates a reporter of lease changes. */
+export function createLeaseReporter(print: ChangePrinter): (change: LeaseChange, replica: Replica) => void {
   return (change, replica) =>
-    print(
-      change.kind === 'registered' || change.kind === 'updated',
-      formatLeaseChange(change, replica),
-      toRecord(change, replica),
-    );
+    print(SUCCESSES.has(change.kind), formatLeaseChange(change, replica), toRecord(change, replica));
 }
 
 /** Maximum number of capabilities in a line. An engine can have thousands of models. */
@@ -47,7 +41,11 @@ function formatLeaseChange(change: LeaseChange, { id, endpoint, capabilities }: 
     case 'superseded':
       return `superseded ${id}: another process registered it with ${change.server}; standing by, checking again in ${formatSeconds(change.checkInMs)}`;
     case 'misrouted':
-      return `misrouted ${id}: two independent API servers share the address ${change.server}; list each server by its own address`;
+      return `misrouted ${id}: two independent API servers answer at ${change.server}; list them one by one`;
+    case 'local':
+      return `local ${id}: only ${change.server} has the registration, and no other API server of its registry: ${change.reason}`;
+    case 'shared':
+      return `shared ${id}: all API servers of the registry of ${change.server} can have the registration again`;
     default:
       return change satisfies never;
   }
@@ -59,7 +57,7 @@ function formatLoss({ error, retryInMs, registeredWith }: LeaseChange & { readon
   return `reconnecting ${id}: ${reason}; still registered with ${registeredWith.join(', ')}`;
 }
 
-function toRecord(change: LeaseChange, { id, endpoint }: Replica): Record<string, unknown> {
+function toRecord(change: LeaseChange, { id, endpoint }: Replica): ChangeRecord {
   const replica = { replica_id: id, endpoint };
   switch (change.kind) {
     case 'registered':
@@ -79,6 +77,10 @@ function toRecord(change: LeaseChange, { id, endpoint }: Replica): Record<string
       return { state: 'superseded', ...replica, server: change.server, check_in_ms: Math.round(change.checkInMs) };
     case 'misrouted':
       return { state: 'misrouted', ...replica, server: change.server };
+    case 'local':
+      return { state: 'local', ...replica, server: change.server, reason: change.reason };
+    case 'shared':
+      return { state: 'shared', ...replica, server: change.server };
     default:
       return change satisfies never;
   }

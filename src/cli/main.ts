@@ -1,8 +1,10 @@
+import { setMaxListeners } from 'node:events';
 import { escapeControls } from '../core/control-characters.js';
 import { AnyserveError, formatStack, getErrorMessage, isAnyserveError } from '../core/errors.js';
 import { clock, getEnvironment } from '../system.js';
-import { isFlagSet, parseArguments, splitAtDashes } from './arguments.js';
-import { type CommandIo, getShutdownExitCode } from './command.js';
+import { isFlagSet, nameVariables, parseArguments, splitAtDashes } from './arguments.js';
+import { type Arguments, type CommandIo, getShutdownExitCode } from './command.js';
+import { LogLines } from './log-lines.js';
 import { reportFailure } from './output.js';
 import { getHelpColumns } from './terminal-width.js';
 
@@ -13,6 +15,8 @@ const FORCED_EXIT_DELAY_MS = 250;
 export async function main(argv: readonly string[]): Promise<number> {
   const { stdout, stderr } = process;
   const interrupted = new AbortController();
+  // A command can do any number of things at the same time that this signal ends.
+  setMaxListeners(0, interrupted.signal);
   const forceQuit = new AbortController();
   const stdoutClosed = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -93,16 +97,24 @@ function scheduleExit(exitCode: number): void {
 /** Runs a command line. A failure is reported in one line on stderr, and determines the exit code. */
 export async function runCommandLine(argv: readonly string[], io: CommandIo): Promise<number> {
   if (isCompletionRequest(argv)) return (await import('./print-completions.js')).printCompletions(argv, io);
+  let args: Arguments | undefined;
   try {
     const invocation = await parseArguments(argv, io.env, getHelpColumns(io.stdout, io.env));
-    if (invocation.kind === 'run') return await invocation.command.run(invocation.args, io);
+    if (invocation.kind === 'run') {
+      args = invocation.args;
+      return await invocation.command.run(args, io);
+    }
     io.stdout.write(invocation.text);
     return 0;
   } catch (error) {
     if (error === io.stdoutClosed.reason) return 0;
-    const failure = toFailure(error, io.interrupted);
+    const reported = toFailure(error, io.interrupted);
+    const failure = args ? nameVariables(reported, args, io.env) : reported;
     const stack = hasCommonFlag('debug', argv, io.env) ? formatStack(error) : undefined;
-    reportFailure(failure, io, { json: hasCommonFlag('json', argv, io.env), stack });
+    if (args?.getText('log-format') === 'json') {
+      const { code, message } = failure;
+      io.stderr.write(new LogLines(io).formatJson('error', { event: 'failed', code, message, stack }));
+    } else reportFailure(failure, io, { json: hasCommonFlag('json', argv, io.env), stack });
     return failure.exitCode;
   }
 }

@@ -8,6 +8,7 @@ import { escapeControls } from '../core/control-characters.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { formatDuration } from '../core/durations.js';
 import type { AnyserveError } from '../core/errors.js';
+import type { Tracer } from '../core/ports.js';
 import * as system from '../system.js';
 import { parseCapQuery, parseDurationMs, parseWholeNumber } from './argument-parsers.js';
 import { readCallAccess } from './call-options.js';
@@ -29,6 +30,8 @@ export interface ModelClientOptions {
   readonly pick?: PickerName | undefined;
   /** Time for which a call without a match waits for one, in ms. Undefined: only while the API server has just started. */
   readonly waitMs?: number | undefined;
+  /** Traces the calls. Default: none. */
+  readonly tracer?: Tracer | undefined;
 }
 
 /** Client for a model at a given endpoint, with a given capability, or with type=NAME, else model=NAME. */
@@ -49,7 +52,12 @@ export class ModelClient {
   #spinner: Spinner | undefined;
 
   /** Throws `usage`. */
-  constructor(model: string, args: Arguments, io: CommandIo, { discoveryKind, pick, waitMs }: ModelClientOptions) {
+  constructor(
+    model: string,
+    args: Arguments,
+    io: CommandIo,
+    { discoveryKind, pick, waitMs, tracer }: ModelClientOptions,
+  ) {
     silenceGrpcLog(io);
     this.#io = io;
     this.#model = model;
@@ -72,10 +80,10 @@ export class ModelClient {
       ...readCallAccess(args, io, this.#access.tls),
       token: this.#access.token,
       timeoutMs: this.#timeoutMs,
-      firstMessageTimeoutMs: parseDurationMs('first-message-timeout', args.getText('first-message-timeout') ?? '', 0),
-      streamIdleTimeoutMs: parseDurationMs('stream-idle-timeout', args.getText('stream-idle-timeout') ?? '', 0),
+      ...readStreamTimeouts(args),
       maxMessageBytes: this.maxMessageBytes,
       pick,
+      tracer,
       // This class waits itself, after it has tried all queries.
       waitWhileWarming: false,
       onRetry: (attempt: FailedAttempt) => {
@@ -83,12 +91,7 @@ export class ModelClient {
         reportRetry(attempt, io);
       },
     };
-    const caps = args.getTexts('cap');
-    const byName: CapabilityQuery[] = [
-      ['type', model],
-      ['model', model],
-    ];
-    this.#queries = caps.length > 0 ? [parseCapQuery(caps)] : byName;
+    this.#queries = readQueries(model, args);
     this.#clients =
       endpoint !== undefined
         ? [new InferenceClient({ ...options, endpoint }, system)]
@@ -163,6 +166,22 @@ export class ModelClient {
   async close(): Promise<void> {
     await Promise.all(this.#clients.map((client) => client.close()));
   }
+}
+
+/** Returns the query of `--cap`, or else the queries for a type and for a model with this name. */
+function readQueries(model: string, args: Arguments): readonly CapabilityQuery[] {
+  const caps = args.getTexts('cap');
+  return caps.length > 0
+    ? [parseCapQuery(caps)]
+    : [
+        ['type', model],
+        ['model', model],
+      ];
+}
+
+function readStreamTimeouts(args: Arguments) {
+  const read = (name: string): number => parseDurationMs(name, args.getText(name) ?? '', 0);
+  return { firstMessageTimeoutMs: read('first-message-timeout'), streamIdleTimeoutMs: read('stream-idle-timeout') };
 }
 
 /** Creates a function that reports once what a call waits for. Returns without a report if `isShown` is false. */

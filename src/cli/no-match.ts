@@ -1,9 +1,12 @@
+import { toExplainedReplica } from '../api/replica-list-json.js';
 import type { ApiClient } from '../client/api-client.js';
 import { sleep } from '../client/async-waits.js';
 import { OTHER_PROTOCOL_ADVICE, WARMING_RETRY_MS } from '../client/discovery.js';
+import type { MergedReplica } from '../client/merged-list.js';
 import type { RouteSelection } from '../client/route-selection.js';
 import { type CapabilityQuery, formatQuery } from '../core/capability.js';
 import { AnyserveError } from '../core/errors.js';
+import { explainQuery } from '../core/explainer.js';
 import type { Explanation } from '../core/explanation.js';
 import { summarizeExplanation } from '../core/explanation-text.js';
 import { getOtherProtocol, PROTOCOL_NAMES } from '../core/protocol.js';
@@ -33,7 +36,7 @@ export function createNoMatchFailure(
 }
 
 /** Creates the error for queries that replicas match, but none of these matches the selector. The explanation says why. */
-export function createSelectorMismatch(
+function createSelectorMismatch(
   queries: readonly CapabilityQuery[],
   { text }: Selector,
   explanation: Explanation,
@@ -47,7 +50,19 @@ export function createSelectorMismatch(
   );
 }
 
-/** Creates the same error, with the explanations of the API servers if they respond. */
+/** Creates the error for a list of replicas of which none matches. */
+export function createListMismatch(
+  query: CapabilityQuery,
+  selector: Selector,
+  replicas: readonly MergedReplica[],
+): AnyserveError {
+  const explained = replicas.map(({ listed }) => toExplainedReplica(listed));
+  const explanation = explainQuery(query, explained, { selector });
+  if (explanation.selectorMiss) return createSelectorMismatch([query], selector, explanation);
+  return createNoMatchFailure([query], [explanation]);
+}
+
+/** Creates the error of a query without a match, with the explanations of the API servers if they respond. */
 export async function explainNoMatch(
   queries: readonly CapabilityQuery[],
   api: ApiClient,

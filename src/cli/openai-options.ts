@@ -28,7 +28,10 @@ export async function readOpenaiAccess(
   const { resolveUpstreamProxy } = await import('../client/engine/upstream-proxy.js');
   const proxy = await resolveUpstreamProxy(url, io.env);
   if (proxy)
-    log.info(`connecting to ${url} through proxy ${proxy.name}; set NO_PROXY for hosts to connect to directly`);
+    log.info(`connecting to ${url} through proxy ${proxy.name}; set NO_PROXY for hosts to connect to directly`, {
+      event: 'proxy_used',
+      proxy: proxy.name,
+    });
   return { url, key: await readOpenaiKey(args, io, log), tls: readClientTls(args, io, 'openai-'), proxy };
 }
 

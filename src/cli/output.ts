@@ -1,8 +1,6 @@
 import { Chalk, type ChalkInstance } from 'chalk';
 import { escapeControls, escapeControlsInLines, escapeControlsInProse } from '../core/control-characters.js';
 import type { AnyserveError } from '../core/errors.js';
-import type { Log } from '../core/ports.js';
-import { formatTimeOfDay } from '../system.js';
 import type { CommandIo } from './command.js';
 
 /** Creates the colours for a stream: none unless it is a terminal, and none when NO_COLOR is set. Source: no-color.org. */
@@ -32,24 +30,17 @@ export function reportFailure(
   if (stack !== undefined) stderr.write(`${escapeControlsInLines(stack)}\n`);
 }
 
-/** Creates a log that writes lines to stderr, each preceded by the time of day. */
-export function createLog({ stderr, env }: CommandIo): Log {
-  const colours = createColors(stderr, env);
-  const write = (line: string): void => void stderr.write(`${colours.dim(formatTimeOfDay())} ${line}\n`);
-  return {
-    info: (message) => write(escapeControls(message)),
-    warn: (message) => write(colours.yellow(escapeControls(message))),
-  };
-}
+/** Prints a change of state, as a sentence or as a record. */
+export type ChangePrinter = (isGood: boolean, sentence: string, record: ChangeRecord) => void;
+
+/** A change of state for programs: the new state, and its details. */
+export type ChangeRecord = { readonly state: string } & Readonly<Record<string, unknown>>;
 
 /**
  * Creates a printer of state changes to stdout: with `json`, one object per line; else a line of text whose first word is
  * green for a good state and yellow for a bad one.
  */
-export function createChangePrinter(
-  json: boolean,
-  { stdout, env }: Pick<CommandIo, 'stdout' | 'env'>,
-): (isGood: boolean, sentence: string, record: Readonly<Record<string, unknown>>) => void {
+export function createChangePrinter(json: boolean, { stdout, env }: Pick<CommandIo, 'stdout' | 'env'>): ChangePrinter {
   const colours = createColors(stdout, env);
   return (isGood, sentence, record) => {
     const line = escapeControls(json ? JSON.stringify(record) : sentence);
@@ -57,9 +48,4 @@ export function createChangePrinter(
     const colour = isGood ? colours.green : colours.yellow;
     stdout.write(json ? `${line}\n` : `${colour(state)}${rest}\n`);
   };
-}
-
-/** Formats a duration, such as `0.4 s`. */
-export function formatSeconds(ms: number): string {
-  return `${(ms / 1000).toFixed(1)} s`;
 }

@@ -1,8 +1,8 @@
 import { type ProgramExit, toExitCode } from '../client/supervised-process.js';
+import { formatSeconds } from '../core/durations.js';
 import type { HealthChange } from '../core/health.js';
 import type { Replica } from '../core/replica.js';
-import type { CommandIo } from './command.js';
-import { createChangePrinter, formatSeconds } from './output.js';
+import type { ChangePrinter } from './output.js';
 
 /** Change of a model server that is monitored or run. */
 export type ProgramChange =
@@ -17,13 +17,11 @@ export type ProgramChange =
   /** The program, or a process it had started, did not exit in time and was killed. */
   | { readonly kind: 'killed'; readonly program: string; readonly afterMs: number };
 
-/** Creates a printer of a model server's changes: a line of text, or with `json` a line of JSON. */
+/** Creates a reporter of a model server's changes. */
 export function createProgramReporter(
-  json: boolean,
+  print: ChangePrinter,
   { id, endpoint }: Replica,
-  io: Pick<CommandIo, 'stdout' | 'env'>,
 ): (change: ProgramChange) => void {
-  const print = createChangePrinter(json, io);
   return (change) => {
     const record = { state: change.kind, replica_id: id, endpoint, ...toDetails(change) };
     print(change.kind === 'healthy', formatProgramChange(change), record);

@@ -2,6 +2,8 @@ import { MODEL_TYPES } from '../client/engine/model-type.js';
 import { DEFAULTS } from '../core/defaults.js';
 import type { Command } from './command.js';
 import { LABEL_OPTION } from './label-option.js';
+import { LOG_OPTIONS } from './log-lines.js';
+import { METRICS_OPTIONS } from './metrics-options.js';
 import { OPENAI_ACCESS_OPTIONS } from './openai-options.js';
 import { REGISTRATION_OPTIONS, SERVER_OPTIONS } from './server-options.js';
 
@@ -110,9 +112,13 @@ export const registerCommand: Command = {
     'drain-timeout': {
       type: 'text',
       value: 'TIME',
-      description: 'time for the program to exit after SIGTERM or Ctrl-C, before it is killed',
+      description:
+        'time for the program to exit after SIGTERM or Ctrl-C, before it is killed; as much time before that for the calls of ' +
+        'an engine of --openai that reports them in its metrics, after SIGTERM',
       default: `${DEFAULTS.drainTimeoutMs / 1000}s`,
     },
+    ...METRICS_OPTIONS,
+    ...LOG_OPTIONS,
     ...SERVER_OPTIONS,
   },
   maxWords: 0,

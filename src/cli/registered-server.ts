@@ -7,14 +7,18 @@ import type { Capability } from '../core/capability.js';
 import { escapeControls } from '../core/control-characters.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Endpoint } from '../core/ids.js';
-import type { Log } from '../core/ports.js';
+import type { Log, LogDetails } from '../core/ports.js';
 import { clock, ids, random } from '../system.js';
+import { VERSION } from '../version.js';
 import { parseDurationMs } from './argument-parsers.js';
 import { type Arguments, type CommandIo, waitForShutdown } from './command.js';
 import { readEndpointRegistration, requireValue } from './endpoint-registration.js';
 import { readEngineRegistration } from './engine-registration.js';
+import { waitUntilIdle } from './idle-wait.js';
 import { createLeaseReporter } from './lease-reporter.js';
-import { createLog } from './output.js';
+import { createLog, LogLines } from './log-lines.js';
+import { serveMetrics } from './metrics-options.js';
+import { type ChangePrinter, createChangePrinter } from './output.js';
 import { createProgramReporter, type ProgramChange } from './program-reporter.js';
 import type { Registrable, ServerProbe } from './registrable.js';
 import { readServerAccess, readWeight } from './server-options.js';
@@ -31,15 +35,24 @@ export async function keepServerRegistered(args: Arguments, io: CommandIo): Prom
       ? await readEndpointRegistration(args, access.tls)
       : await readEngineRegistration(engineUrl, args, io);
   if (program) await assertEndpointIsFree(registrable.address);
+  const served = await serveMetrics(args, async () => {
+    const { RegistrationMetrics } = await import('../telemetry/worker-metrics.js');
+    return new RegistrationMetrics(VERSION, registrable.getLoad);
+  });
+  const drainTimeoutMs = parseDurationMs('drain-timeout', args.getText('drain-timeout') ?? '');
   const server = new RegisteredServer(args, registrable, { access, weight, isRun: program !== undefined }, io);
   try {
     const exitCode = program
       ? await runSupervised({
           program,
           restart: args.hasFlag('restart'),
-          drainTimeoutMs: parseDurationMs('drain-timeout', args.getText('drain-timeout') ?? ''),
+          drainTimeoutMs,
           onStart: () => server.watch(),
-          onStop: () => server.leave(),
+          onStop: async () => {
+            await server.leave();
+            if (server.stop.reason === 'SIGTERM')
+              await waitUntilIdle(() => registrable.getLoad?.(), drainTimeoutMs, clock);
+          },
           onChange: (change) => server.report(change),
           stop: server.stop,
           forceQuit: io.forceQuit,
@@ -50,6 +63,7 @@ export async function keepServerRegistered(args: Arguments, io: CommandIo): Prom
     await server.end();
     return exitCode;
   } finally {
+    await served?.listener.close();
     await server.close();
   }
 }
@@ -89,16 +103,19 @@ class RegisteredServer {
     // With a program, stdout carries only the program's output.
     const reportIo = isRun ? { ...io, stdout: io.stderr } : io;
     this.#stdout = reportIo.stdout;
-    this.#json = args.hasFlag('json');
-    this.#log = createLog(io);
+    const lines = new LogLines(io, args);
+    const isLogged = isRun && lines.isJson;
+    this.#json = args.hasFlag('json') || isLogged;
+    const print = isLogged ? createChangeLog(io, lines) : createChangePrinter(this.#json, reportIo);
+    this.#log = createLog(io, args);
     this.#registrable = registrable;
     this.#probe = registrable.createProbe({
       update: (capabilities) => this.#update({ capabilities }),
       fail: (error) => this.#fail(error),
     });
     const { replica } = registrable;
-    this.report = createProgramReporter(this.#json, replica, reportIo);
-    const reportLease = createLeaseReporter(this.#json, reportIo);
+    this.report = createProgramReporter(print, replica);
+    const reportLease = createLeaseReporter(print);
     this.#api = new ApiClient({ ...access, servers: args.getTexts('server'), clock });
     this.#keeper = new LeaseKeeper({
       api: this.#api,
@@ -174,7 +191,9 @@ class RegisteredServer {
 
   #update(change: { readonly capabilities: readonly Capability[] }): void {
     this.#keeper.update(change).catch((error) => {
-      if (!this.stop.aborted) this.#log.warn(`cannot update the models: ${getErrorMessage(error)}`);
+      if (this.stop.aborted) return;
+      const message = getErrorMessage(error);
+      this.#log.warn(`cannot update the models: ${message}`, { event: 'update_failed', error: message });
     });
   }
 
@@ -182,6 +201,15 @@ class RegisteredServer {
     this.#failure = error;
     this.#rejected.abort('SIGTERM');
   }
+}
+
+/** Creates a printer of state changes to a log in JSON, because stderr must not have other lines then. */
+function createChangeLog({ stderr }: CommandIo, lines: LogLines): ChangePrinter {
+  return (isGood, _sentence, { state, replica_id: replica, ...fields }) => {
+    const level = isGood ? 'info' : 'warn';
+    if (lines.includes(level))
+      stderr.write(lines.formatJson(level, { event: state, replica, ...fields } as LogDetails));
+  };
 }
 
 /** Throws when another process already listens at the endpoint. It would be registered instead of the program. */

@@ -1,17 +1,14 @@
-import { toExplainedReplica } from '../api/replica-list-json.js';
 import type { MergedReplica } from '../client/merged-list.js';
-import { escapeControls } from '../core/control-characters.js';
-import { formatAge } from '../core/durations.js';
-import { explainQuery } from '../core/explainer.js';
+import { AnyserveError } from '../core/errors.js';
 import { matchesSelector } from '../core/selector.js';
-import { parseQueryWords } from './argument-parsers.js';
-import type { Command, CommandIo } from './command.js';
-import { createNoMatchFailure, createSelectorMismatch } from './no-match.js';
-import { createLog } from './output.js';
-import { formatCapabilities, formatState } from './replica-text.js';
+import { parseChoice, parseQueryWords } from './argument-parsers.js';
+import type { Arguments, Command } from './command.js';
+import { createLog } from './log-lines.js';
+import { createListMismatch } from './no-match.js';
+import { formatRegistry, REGISTRY_OUTPUTS, type RegistryOutput } from './registry-output.js';
+import { SORT_COLUMNS, type SortColumn, sortReplicas } from './replica-order.js';
 import { readSelector, WHERE_OPTION } from './selector-options.js';
 import { createApiClient, SERVER_OPTIONS } from './server-options.js';
-import { formatTable } from './table.js';
 
 /** `anyserve registry`: lists all replicas, or those that match. */
 export const registryCommand: Command = {
@@ -26,6 +23,8 @@ export const registryCommand: Command = {
     ['anyserve registry type=chat', 'list replicas that offer type=chat'],
     [`anyserve registry --where 'gpu in (a100,h100)'`, 'list replicas with one of these values'],
     ['anyserve registry --watch type=chat', 'print them, and each change as it happens'],
+    ['anyserve registry --sort waiting', 'list the replicas with the longest queues first'],
+    ['anyserve registry type=chat -o name', 'print only the ids, one per line'],
     ['anyserve registry --json', 'print the response of the API server'],
   ],
   options: {
@@ -35,6 +34,20 @@ export const registryCommand: Command = {
         'print the replicas and then each change, as lines: + added, ~ changed, - removed; until interrupted',
     },
     where: WHERE_OPTION,
+    output: {
+      type: 'text',
+      letter: 'o',
+      value: 'FORM',
+      description:
+        'wide: complete cells and more columns; json: as --json; name: ids; when not given, a table that fits the terminal',
+      choices: REGISTRY_OUTPUTS,
+    },
+    sort: {
+      type: 'text',
+      value: 'COLUMN',
+      description: `sort by ${SORT_COLUMNS.join(', ')}; when not given, in order of registration`,
+      choices: SORT_COLUMNS,
+    },
     ...SERVER_OPTIONS,
   },
   maxWords: 64,
@@ -43,13 +56,14 @@ export const registryCommand: Command = {
     const { stdout, stderr, interrupted } = io;
     const query = parseQueryWords(args.words);
     const selector = readSelector(args, 'where');
+    const { output, sort, isWatched } = readOutputOptions(args);
     const isFiltered = query.length > 0 || selector.terms.length > 0;
     const api = createApiClient(args, io);
     try {
-      if (args.hasFlag('watch')) {
+      if (isWatched) {
         // Loaded on demand, because the list doesn't need it.
         const { watchRegistry } = await import('./watched-registry.js');
-        return await watchRegistry(api, { query, selector }, { isJson: args.hasFlag('json'), io });
+        return await watchRegistry(api, { query, selector }, { isJson: output === 'json', io });
       }
       const { replicas, serverCount, failures } = await api.listReplicas({ signal: interrupted });
       for (const { error } of failures) createLog(io).warn(`incomplete list: ${error.message}`);
@@ -57,14 +71,9 @@ export const registryCommand: Command = {
       const isShown = ({ listed }: MergedReplica): boolean =>
         !isFiltered || matchesSelector(query, selector, listed.replica.capabilities);
       const matching = replicas.filter(isShown);
-      if (args.hasFlag('json')) stdout.write(`${escapeControls(formatJson(matching, serverCount))}\n`);
-      else if (matching.length > 0) stdout.write(formatReplicas(matching, serverCount, io));
-      if (matching.length === 0 && isFiltered) {
-        const explained = replicas.map(({ listed }) => toExplainedReplica(listed));
-        const explanation = explainQuery(query, explained, { selector });
-        if (explanation.selectorMiss) throw createSelectorMismatch([query], selector, explanation);
-        throw createNoMatchFailure([query], [explanation]);
-      }
+      const sorted = sort ? sortReplicas(matching, sort) : matching;
+      stdout.write(formatRegistry(sorted, serverCount, { output, io }));
+      if (matching.length === 0 && isFiltered) throw createListMismatch(query, selector, replicas);
       if (matching.length === 0) stderr.write('no replica is registered\n');
       return 0;
     } finally {
@@ -73,50 +82,33 @@ export const registryCommand: Command = {
   },
 };
 
-/** Formats the response of one API server, or the merged lists of several, with the servers of each replica. */
-function formatJson(replicas: readonly MergedReplica[], serverCount: number): string {
-  const entries = replicas.map(({ listed, servers, isConflict }) => {
-    if (serverCount === 1) return listed.toText();
-    const details = { servers: servers.map(({ name }) => name), ...(isConflict && { conflict: true }) };
-    return `${listed.toText().slice(0, -1)},${JSON.stringify(details).slice(1)}`;
-  });
-  return `{"replicas":[${entries.join(',')}]}`;
+/** How to print the replicas. */
+interface OutputOptions {
+  readonly output: RegistryOutput | undefined;
+  readonly sort: SortColumn | undefined;
+  readonly isWatched: boolean;
 }
 
-/**
- * Formats a table. With several API servers, the column SERVERS has the number of those that list the replica. The columns
- * RUNNING and WAITING are there if a replica reports its load.
- */
-function formatReplicas(replicas: readonly MergedReplica[], serverCount: number, io: CommandIo): string {
-  const hasServers = serverCount > 1;
-  const hasLoads = replicas.some(({ listed }) => listed.load);
-  const columns = [
-    ...['REPLICA', 'ENDPOINT', 'STATE', 'SINCE', 'SEEN'],
-    ...(hasLoads ? ['RUNNING', 'WAITING'] : []),
-    ...(hasServers ? ['SERVERS'] : []),
-    'CAPABILITIES',
-  ];
-  const rows = replicas.map(({ listed, servers, isConflict }) => {
-    const { replica, stateAgeMs, lastSeenAgeMs, load } = listed;
-    const serverCell = `${servers.length}/${serverCount}${isConflict ? ' conflict' : ''}`;
-    return [
-      replica.id,
-      replica.endpoint,
-      formatState(listed),
-      formatOptionalAge(stateAgeMs),
-      formatOptionalAge(lastSeenAgeMs),
-      ...(hasLoads ? [formatOptionalCount(load?.running), formatOptionalCount(load?.waiting)] : []),
-      ...(hasServers ? [serverCell] : []),
-      formatCapabilities(replica.capabilities),
-    ];
-  });
-  return formatTable(columns, rows, io);
+/** Reads how to print the replicas. Throws `usage`, also for options that exclude each other. */
+function readOutputOptions(args: Arguments): OutputOptions {
+  const output = readOutput(args);
+  const sortText = args.getText('sort');
+  const sort = sortText === undefined ? undefined : parseChoice('sort', sortText, SORT_COLUMNS);
+  const isWatched = args.hasFlag('watch');
+  const excluded = sort ? '--sort' : output === 'json' || !output ? undefined : `--output ${output}`;
+  if (isWatched && excluded) {
+    throw new AnyserveError('usage', `--watch prints changes as they happen; give it without ${excluded}`);
+  }
+  return { output, sort, isWatched };
 }
 
-function formatOptionalAge(ms: number | undefined): string {
-  return ms === undefined ? '-' : formatAge(ms);
-}
-
-function formatOptionalCount(count: number | undefined): string {
-  return count === undefined ? '-' : String(count);
+/** Reads the form of the list. An option on the command line has precedence over a variable. */
+function readOutput(args: Arguments): RegistryOutput | undefined {
+  const text = args.getText('output');
+  const output = text === undefined ? undefined : parseChoice('output', text, REGISTRY_OUTPUTS);
+  if (args.isGiven('json') && args.isGiven('output') && output !== 'json') {
+    throw new AnyserveError('usage', `--json and --output ${output} exclude each other; give one of them`);
+  }
+  if (args.isGiven('json')) return 'json';
+  return output ?? (args.hasFlag('json') ? 'json' : undefined);
 }

@@ -2,9 +2,9 @@ import { DEFAULTS } from '../core/defaults.js';
 import { parseStoreLogin } from '../core/store-login.js';
 import { parseDurationMs, parseWholeNumber } from './argument-parsers.js';
 import { type Command, waitForShutdown } from './command.js';
-import { createLog } from './output.js';
+import { createLog, LOG_OPTIONS } from './log-lines.js';
 import { createClientTlsOptions, readClientTls, readServerTls, SERVER_TLS_OPTIONS } from './tls-options.js';
-import { createTokenFileOption, readRequiredTokens, readSecretFile } from './token-options.js';
+import { createTokenFileOption, readPeerTokens, readRequiredTokens, readSecretFile } from './token-options.js';
 
 /** Maximum value of an option that limits a count. */
 const MAX_COUNT_LIMIT = 10_000_000;
@@ -14,7 +14,7 @@ export const serveCommand: Command = {
   name: 'serve',
   usage: '[--port PORT] [--host HOST]',
   summary:
-    'Runs an API server. Replicas register with it, and callers ask it for replicas. Calls go directly to the replicas.',
+    'Runs an API server. Replicas register with it, and callers ask it for replicas. Calls go directly to the replicas. A browser shows a dashboard at its address.',
   examples: [
     ['anyserve serve', 'listen on 127.0.0.1:8080, for this machine only'],
     ['anyserve serve --host 0.0.0.0 --port 80', 'listen on all addresses'],
@@ -47,9 +47,18 @@ export const serveCommand: Command = {
     },
     ...createTokenFileOption(
       'register-token-file',
-      'file with tokens for registration and queries, one per line; "TOKEN PREFIX" limits a token to ids with this prefix',
+      'file with tokens for registration and queries, one per line; "TOKEN PREFIX" limits a token to ids with ' +
+        'this prefix, and "TOKEN prefix=PREFIX KEY=VALUE" also to capabilities with this pair, for teams',
     ),
     ...createTokenFileOption('read-token-file', 'file with tokens for queries, one per line'),
+    'metrics-keys': {
+      type: 'text',
+      value: 'KEY[,KEY]',
+      description:
+        'capability keys whose values are labels of anyserve_offers in GET /metrics, such as model; when not given, none',
+      mayBeEmpty: true,
+    },
+    ...LOG_OPTIONS,
     ...SERVER_TLS_OPTIONS,
     store: {
       type: 'text',
@@ -61,6 +70,19 @@ export const serveCommand: Command = {
     },
     ...createClientTlsOptions('for etcds://', 'store-'),
     'store-login-file': { type: 'text', value: 'FILE', description: 'file with USER:PASSWORD for etcd' },
+    advertise: {
+      type: 'text',
+      value: 'URL',
+      description:
+        'URL at which registrants and the other API servers of a shared registry reach this server; when not given, the ' +
+        'address to which each registrant has connected',
+    },
+    ...createTokenFileOption(
+      'peer-token-file',
+      'file with tokens, the same for all API servers of a shared registry; they send the first one with requests that they ' +
+        'forward to each other',
+    ),
+    ...createClientTlsOptions('for the other API servers, in place of those of --tls-ca and --tls-cert', 'peer-'),
     'ack-timeout': {
       type: 'text',
       value: 'TIME',
@@ -118,6 +140,9 @@ export const serveCommand: Command = {
       store: args.getText('store'),
       storeTls: readClientTls(args, io, 'store-'),
       storeLogin: readSecretFile(args, io, 'store-login-file', parseStoreLogin),
+      advertise: args.getText('advertise'),
+      ...readPeerTokens(args, io),
+      peerTls: readClientTls(args, io, 'peer-'),
       ackTimeoutMs: parseDurationMs('ack-timeout', args.getText('ack-timeout') ?? ''),
       warmingMs: parseDurationMs('warming', args.getText('warming') ?? ''),
       maxReplicas: parseWholeNumber('max-replicas', args.getText('max-replicas') ?? '', 1, MAX_COUNT_LIMIT),
@@ -129,7 +154,8 @@ export const serveCommand: Command = {
         MAX_COUNT_LIMIT,
       ),
       allowedHosts: args.getTexts('allowed-host'),
-      log: createLog(io),
+      metricsKeys: (args.getText('metrics-keys') ?? '').split(',').filter((key) => key !== ''),
+      log: createLog(io, args),
     });
     io.stdout.write(
       args.hasFlag('json') ? `${JSON.stringify({ listening: server.url })}\n` : `listening on ${server.url}\n`,

@@ -1,14 +1,15 @@
 import { ApiClient } from '../client/api-client.js';
 import type { ServerAccess } from '../client/api-servers.js';
+import { parseServerUrl } from '../client/server-list.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { isLoopback } from '../core/host.js';
 import { MAX_WEIGHT } from '../core/replica.js';
 import { clock } from '../system.js';
 import { parseWholeNumber } from './argument-parsers.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
-import { createLog } from './output.js';
+import { createLog } from './log-lines.js';
 import { createClientTlsOptions, readClientTls } from './tls-options.js';
-import { createTokenFileOption, readClientToken } from './token-options.js';
+import { readServerTokens, SERVER_TOKEN_OPTION } from './token-options.js';
 
 /** Options for the API servers and the token. */
 const SERVER_AND_TOKEN_OPTIONS: Readonly<Record<string, CommandOption>> = {
@@ -20,7 +21,7 @@ const SERVER_AND_TOKEN_OPTIONS: Readonly<Record<string, CommandOption>> = {
     repeatable: true,
     spaced: true,
   },
-  ...createTokenFileOption('token-file', 'file with the token to send to the API server'),
+  ...SERVER_TOKEN_OPTION,
 };
 
 /** Options of the commands that use an API server. */
@@ -57,16 +58,23 @@ export function createApiClient(args: Arguments, io: CommandIo, prefix = ''): Ap
 
 /** Reads the token and TLS options for the API servers. Throws `usage`. */
 export function readServerAccess(args: Arguments, io: CommandIo, prefix = ''): ServerAccess {
-  const token = readClientToken(args, io, 'token-file');
-  const exposedServer = args.getTexts('server').find(isPlaintextRemote);
-  if (token && exposedServer !== undefined) {
-    createLog(io).warn(`the token is sent to ${exposedServer} in plaintext, readable on the network; use https`);
+  const token = readServerTokens(args, io);
+  const exposedServer = args
+    .getTexts('server')
+    .find((server) => isPlaintextRemote(server) && token?.(parseServerUrl(server)));
+  if (exposedServer !== undefined) {
+    createLog(io, args).warn(`the token is sent to ${exposedServer} in plaintext, readable on the network; use https`, {
+      event: 'token_in_plaintext',
+      server: exposedServer,
+    });
   }
   const tls = readClientTls(args, io, prefix);
   const isSecure = args.getTexts('server').some((server) => server.startsWith('https:'));
   if (isSecure && tls?.().ca === undefined && io.env['NODE_TLS_REJECT_UNAUTHORIZED'] === '0') {
     const remedy = `give --${prefix}tls-ca FILE, or unset the variable`;
-    createLog(io).warn(`NODE_TLS_REJECT_UNAUTHORIZED=0: the API server's certificate is not checked; ${remedy}`);
+    createLog(io, args).warn(`NODE_TLS_REJECT_UNAUTHORIZED=0: the API server's certificate is not checked; ${remedy}`, {
+      event: 'certificate_not_checked',
+    });
   }
   return { token, tls };
 }

@@ -14,7 +14,7 @@ export interface SupervisionOptions {
   readonly drainTimeoutMs: number;
   /** Called after the program has started. The returned function is called when it has exited. */
   readonly onStart: () => () => void;
-  /** Called, and awaited, before the program gets the stop signal. */
+  /** Called, and awaited while the program runs, before the program gets the stop signal. */
   readonly onStop: () => Promise<void>;
   readonly onChange: (change: ProgramChange) => void;
   /** Aborted to stop the program. The reason is the name of the signal to send. */
@@ -72,7 +72,7 @@ async function runToEnd(
       ended.then(() => false),
       stop,
     ).catch(() => true);
-    if (isStopped) await onStop();
+    if (isStopped) await Promise.race([onStop(), ended]);
     const isDrained = await running.end(isStopped ? stop.reason : 'SIGTERM', drainTimeoutMs);
     if (!isDrained) onChange({ kind: 'killed', program: name, afterMs: drainTimeoutMs });
     return await ended;

@@ -48,14 +48,15 @@ const NO_BORDERS = {
 
 /**
  * Formats a table without borders. Each column is as wide as its widest cell. At a terminal, the table is truncated to the
- * terminal's width. Takes time linear in the size of the text.
+ * terminal's width, unless `isTruncated` is false. Takes time linear in the size of the text.
  */
 export function formatTable(
   head: readonly string[],
   rows: readonly (readonly string[])[],
   { stdout, env }: Pick<CommandIo, 'stdout' | 'env'>,
+  { isTruncated = true }: { readonly isTruncated?: boolean } = {},
 ): string {
-  const columns = getTerminalColumns(stdout, env);
+  const columns = isTruncated ? getTerminalColumns(stdout, env) : undefined;
   const limit = columns ?? MAX_PADDED_COLUMNS;
   const cells = [head, ...rows].map((row) => row.map((text) => createCell(escapeControls(text), limit)));
   const natural = head.map((_, column) =>

@@ -4,7 +4,7 @@ import type { NamedFile } from '../credentials/named-file.js';
 import { loadClientTls, loadServerTls } from '../credentials/tls-files.js';
 import { clock } from '../system.js';
 import type { Arguments, CommandIo, CommandOption } from './command.js';
-import { createLog } from './output.js';
+import { createLog } from './log-lines.js';
 
 const PEM_FILE = { type: 'text', value: 'FILE' } as const;
 
@@ -27,7 +27,7 @@ export function createClientTlsOptions(peers: string, prefix = ''): Readonly<Rec
 /** Returns a getter of the current server certificates. Undefined: serve without TLS. Throws `usage`. */
 export function readServerTls(args: Arguments, io: CommandIo): (() => ServerTls) | undefined {
   const { cert, key, ca } = readTlsFiles(args, '');
-  if (cert && key) return loadServerTls({ cert, key, ca }, { clock, log: createLog(io) });
+  if (cert && key) return loadServerTls({ cert, key, ca }, { clock, log: createLog(io, args) });
   if (ca) throw new AnyserveError('usage', '--tls-ca requires --tls-cert FILE and --tls-key FILE');
   return undefined;
 }
@@ -35,7 +35,7 @@ export function readServerTls(args: Arguments, io: CommandIo): (() => ServerTls)
 /** Returns a getter of the current client certificates. Undefined: no TLS option is given. Throws `usage`. */
 export function readClientTls(args: Arguments, io: CommandIo, prefix = ''): (() => ClientTls) | undefined {
   const files = readTlsFiles(args, prefix);
-  return files.cert || files.ca ? loadClientTls(files, { clock, log: createLog(io) }) : undefined;
+  return files.cert || files.ca ? loadClientTls(files, { clock, log: createLog(io, args) }) : undefined;
 }
 
 function readTlsFiles(args: Arguments, prefix: string): Partial<Record<'cert' | 'key' | 'ca', NamedFile>> {

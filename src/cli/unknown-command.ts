@@ -5,8 +5,10 @@ import { quote } from '../core/quoting.js';
 /** Names that other programs use for these commands. */
 const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
   serve: ['server', 'start', 'api', 'up'],
-  registry: ['list', 'ls', 'ps', 'replicas', 'models', 'status'],
+  registry: ['list', 'ls', 'ps', 'replicas', 'status'],
   route: ['find', 'get', 'lookup', 'resolve', 'discover'],
+  describe: ['metadata', 'inspect', 'show'],
+  doctor: ['check', 'diagnose'],
   infer: ['call', 'run', 'predict', 'generate'],
   chat: ['talk'],
   worker: ['serve-model', 'workers'],

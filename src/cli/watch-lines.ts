@@ -1,12 +1,12 @@
-import type { ListedReplica } from '../api/replica-list-json.js';
+import { formatState, type ListedReplica } from '../api/replica-list-json.js';
 import { serializeReplicaLoad, type WatchEvent } from '../api/watch-events.js';
 import { escapeControls } from '../core/control-characters.js';
 import type { ReplicaId } from '../core/ids.js';
 import { truncateText } from '../core/quoting.js';
+import { formatCapabilities } from '../json/capability-json.js';
 import { formatTimeOfDay } from '../system.js';
 import type { CommandIo } from './command.js';
 import { createColors } from './output.js';
-import { formatCapabilities, formatState } from './replica-text.js';
 
 /** Maximum length of the description of a replica in a line, in UTF-16 units. An engine can have thousands of models. */
 const MAX_PRINTED = 1000;

@@ -6,11 +6,12 @@ import { followStream } from '../client/followed-stream.js';
 import { runForEachServer } from '../client/per-server.js';
 import { RegistryClaims } from '../client/registry-claims.js';
 import type { ServerAddress } from '../client/server-list.js';
+import { formatSeconds } from '../core/durations.js';
 import type { AnyserveError } from '../core/errors.js';
 import type { CapabilityFilter } from '../core/selector.js';
 import { clock, random } from '../system.js';
 import { type CommandIo, getShutdownExitCode } from './command.js';
-import { createLog, formatSeconds } from './output.js';
+import { createLog } from './log-lines.js';
 import { formatListChange, formatWatchEventJson, ListTracker } from './watch-lines.js';
 
 /** How to print the changes. */

@@ -114,7 +114,7 @@ async function createEngine(
   if (url === undefined) {
     for (const option of llama ? OPENAI_OPTIONS : [...ENGINE_OPTIONS, ...OPENAI_OPTIONS]) {
       const engines = OPENAI_OPTIONS.includes(option) ? '--openai URL' : '--openai URL or --llama FILE';
-      if (args.getTexts(option).length > 0) throw new AnyserveError('usage', `--${option} requires ${engines}`);
+      if (args.isGiven(option)) throw new AnyserveError('usage', `--${option} requires ${engines}`);
     }
     return llama;
   }
@@ -144,12 +144,13 @@ async function createEngine(
 /** Options that require `--openai` or `--llama`. */
 const ENGINE_OPTIONS: readonly string[] = ['model', 'embeddings'];
 
-/** Options that require `--openai` and have no default. */
+/** Options that require `--openai`. */
 const OPENAI_OPTIONS: readonly string[] = [
   'openai-key-file',
   'openai-tls-ca',
   'openai-tls-cert',
   'openai-tls-key',
+  'openai-timeout',
   'openai-idle-timeout',
   'probe-path',
   'type',

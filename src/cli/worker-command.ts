@@ -11,7 +11,9 @@ import { parseDurationMs, parseWholeNumber } from './argument-parsers.js';
 import { type Arguments, type Command, type CommandIo, getShutdownExitCode } from './command.js';
 import { LABEL_OPTION, readLabels } from './label-option.js';
 import { createLeaseReporter } from './lease-reporter.js';
-import { createLog } from './output.js';
+import { createLog, LOG_OPTIONS } from './log-lines.js';
+import { METRICS_OPTIONS, serveMetrics } from './metrics-options.js';
+import { createChangePrinter } from './output.js';
 import {
   REGISTRATION_OPTIONS,
   readServerAccess,
@@ -72,6 +74,8 @@ export const workerCommand: Command = {
     ...createTokenFileOption('call-token-file', 'file with accepted tokens, one per line; a call needs one of them'),
     ...SERVER_TLS_OPTIONS,
     ...WORKER_SERVER_OPTIONS,
+    ...METRICS_OPTIONS,
+    ...LOG_OPTIONS,
     'no-register': { type: 'flag', description: 'serve without registering' },
     'max-concurrency': {
       type: 'text',
@@ -115,11 +119,14 @@ export const workerCommand: Command = {
   maxWords: 1,
   words: [{ suggests: 'files' }],
   async run(args, io) {
-    const log = createLog(io);
+    const log = createLog(io, args);
     // Every call can cause one.
     const rejections = new LineLimits(log, clock).getLog('unhandled rejection');
     const logRejection = (error: unknown): void =>
-      rejections.warn(`unhandled promise rejection in a module: ${getErrorMessage(error)}`);
+      rejections.warn(`unhandled promise rejection in a module: ${getErrorMessage(error)}`, {
+        event: 'unhandled_rejection',
+        error: getErrorMessage(error),
+      });
     process.on('unhandledRejection', logRejection);
     try {
       return await serveModels(args, io, log);
@@ -133,12 +140,19 @@ export const workerCommand: Command = {
 async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<number> {
   const loaded = await raceWithAbort(loadBackends(args, io, log), io.interrupted);
   // Loaded on demand, because help and completion don't need them.
-  const [{ runWorker }, { silenceGrpcLog }] = await Promise.all([
+  const [{ runWorker }, { silenceGrpcLog }, { findOpenTelemetryTracer }] = await Promise.all([
     import('../worker/running-worker.js'),
     import('./grpc-log.js'),
+    import('../telemetry/open-telemetry.js'),
   ]);
   silenceGrpcLog(io);
+  const served = await serveMetrics(args, async () => {
+    const { WorkerMetrics } = await import('../telemetry/worker-metrics.js');
+    return new WorkerMetrics({ clock, version: VERSION });
+  });
   const running = await runWorker(readWorkerOptions(args, io, loaded), {
+    metrics: served?.metrics,
+    tracer: await findOpenTelemetryTracer(VERSION),
     clock,
     random,
     ids,
@@ -159,7 +173,7 @@ async function serveModels(args: Arguments, io: CommandIo, log: Log): Promise<nu
   io.interrupted.addEventListener('abort', shutDown, { once: true });
   io.forceQuit.addEventListener('abort', stop, { once: true });
   if (io.interrupted.aborted) shutDown();
-  await running.stopped;
+  await running.stopped.finally(() => served?.listener.close());
   return getShutdownExitCode(io.interrupted);
 }
 
@@ -187,6 +201,6 @@ function readWorkerOptions(args: Arguments, io: CommandIo, { backends, capabilit
     maxDecodingBytes: readNumber('max-decoding-bytes', 1024, Number.MAX_SAFE_INTEGER),
     drainDelayMs: parseDurationMs('drain-delay', args.getText('drain-delay') ?? ''),
     drainTimeoutMs: parseDurationMs('drain-timeout', args.getText('drain-timeout') ?? ''),
-    onLeaseChange: createLeaseReporter(args.hasFlag('json'), io),
+    onLeaseChange: createLeaseReporter(createChangePrinter(args.hasFlag('json'), io)),
   };
 }

@@ -85,9 +85,9 @@ export class ApiClient {
     this.explanations = new ExplanationClient(this.#servers, (server, signal) => this.#listDetails(server, '', signal));
   }
 
-  /** Returns the current token. */
-  get token(): string | undefined {
-    return this.#servers.token;
+  /** Returns the current token for a server. */
+  getToken(server: ServerAddress): string | undefined {
+    return this.#servers.getToken(server);
   }
 
   /**

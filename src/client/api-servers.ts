@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { IncomingHttpHeaders } from 'node:http';
 import { REGISTRY_HEADER } from '../api/instance-json.js';
 import type { AnyserveError } from '../core/errors.js';
@@ -62,8 +63,8 @@ export interface AllResponses<T> {
 
 /** Token and TLS settings for the API servers. */
 export interface ServerAccess {
-  /** Returns the bearer token. Called for each request. */
-  readonly token?: (() => string) | undefined;
+  /** Returns the bearer token for the server with this URL in the list. Called for each request. */
+  readonly token?: ((serverUrl: string) => string | undefined) | undefined;
   /** Returns the TLS settings for `https`. Called for each request. */
   readonly tls?: (() => ClientTls) | undefined;
 }
@@ -109,6 +110,8 @@ export class ApiServers {
     const servers = onlyServer ? [onlyServer] : await this.#list.get();
     const startedAtMs = this.#clock.nowMs();
     const ended = new AbortController();
+    // Each server's request adds a listener.
+    setMaxListeners(0, ended.signal);
     let cancelTimeout: (() => void) | undefined;
     const onAbort = (): void => ended.abort(signal?.reason);
     signal?.addEventListener('abort', onAbort, { once: true });
@@ -155,7 +158,7 @@ export class ApiServers {
     request: Omit<HttpRequest, 'url' | 'address'> & { readonly path: string },
   ): Promise<HttpResponse> {
     const { path, ...rest } = request;
-    const token = this.#access.token?.();
+    const token = this.getToken(server);
     const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` };
     return this.#connections.send({
       ...rest,
@@ -165,9 +168,9 @@ export class ApiServers {
     });
   }
 
-  /** Returns the current token. */
-  get token(): string | undefined {
-    return this.#access.token?.();
+  /** Returns the current token for a server. */
+  getToken({ url, listedUrl = url }: ServerAddress): string | undefined {
+    return this.#access.token?.(listedUrl);
   }
 
   /** Reads the body of an error response, up to 256 KiB. */

@@ -1,8 +1,8 @@
-import type { CapabilityQuery } from '../core/capability.js';
+import { type CapabilityQuery, getPairValue } from '../core/capability.js';
 import { describeTimeout, formatDuration } from '../core/durations.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
-import type { Random } from '../core/ports.js';
+import type { CallTrace, Random } from '../core/ports.js';
 import { sleep } from './async-waits.js';
 import { Attempt, type AttemptContext, type CallChannel, callListener } from './attempt.js';
 import type { HedgeBudget } from './balancing/hedging.js';
@@ -65,6 +65,7 @@ export class CallAttempts<Channel extends CallChannel> {
   /** Failed attempt to pass to `onRetry` when the next target is known. */
   #unreportedFailure: Omit<FailedAttempt, 'next'> | undefined;
   #completeAttempts = 0;
+  #trace: CallTrace | undefined;
   /** Whether the next retry needs no token and no pause. */
   #isNextFree = false;
   #hadFreeRetry = false;
@@ -72,7 +73,8 @@ export class CallAttempts<Channel extends CallChannel> {
   /** `defaultTimeoutMs` applies if neither the call nor the client sets a timeout. Throws when the client is closed. */
   constructor(context: RetryingCallerOptions<Channel>, options: CallSettings, defaultTimeoutMs: number) {
     const { timeoutMs, signal } = options;
-    this.#context = context;
+    this.#trace = startTrace(context);
+    this.#context = this.#trace ? { ...context, tracer: this.#trace } : context;
     this.#options = options;
     this.#cancellation = context.activeCalls.begin(signal);
     this.#timeoutMs = Math.min(timeoutMs ?? context.timeoutMs ?? defaultTimeoutMs, MAX_TIMEOUT_MS);
@@ -130,6 +132,9 @@ export class CallAttempts<Channel extends CallChannel> {
 
   /** Ends the call. */
   end(): void {
+    const trace = this.#trace;
+    this.#trace = undefined;
+    if (trace) callListener(() => trace.end());
     this.#cancellation.end();
   }
 
@@ -277,6 +282,11 @@ export class CallAttempts<Channel extends CallChannel> {
     const message = `${error.message}; no other replica offers ${describeQuery(query, where)}`;
     return new AnyserveError(error.code, message, { cause: error });
   }
+}
+
+/** Starts the trace of a call, if there is a tracer for calls. */
+function startTrace({ tracer, query }: Pick<RetryingCallerOptions<CallChannel>, 'tracer' | 'query'>) {
+  return tracer?.startCall && callListener(() => tracer.startCall?.({ model: getPairValue('model', query) }));
 }
 
 /** A failed attempt of a call. */

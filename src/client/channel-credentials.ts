@@ -22,7 +22,9 @@ export function createChannelSecurity(
   const verification = { ...createTlsVerification(tls), rejectUnauthorized: true };
   const address = toSocketAddress(endpoint);
   if ('path' in address || isIP(address.host) === 0) {
-    return { credentials: credentials.createFromSecureContext(context, verification), options: {} };
+    // The library connects to an address, and verifies the certificate for the name.
+    const options = 'path' in address ? {} : { 'grpc.ssl_target_name_override': address.host };
+    return { credentials: credentials.createFromSecureContext(context, verification), options };
   }
   const checkAddress: typeof checkServerIdentity = (_name, certificate) =>
     checkServerIdentity(address.host, certificate);

@@ -2,7 +2,7 @@ import type { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { ReplicaLoad } from '../core/load.js';
 import { checkOptionTypes, type OptionTypes } from '../core/option-types.js';
-import { checkCallTimeout, checkCounts, checkTimes, type ValueOrGetter } from '../core/options.js';
+import { checkCallTimeout, checkCounts, checkTimes, type ServerToken, type ValueOrGetter } from '../core/options.js';
 import type { CallEvent, Clock, Random, Tracer } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
 import type { Parameters, RequestedOutput } from '../inference/inference-data.js';
@@ -42,8 +42,8 @@ export interface ClientOptions {
   readonly where?: string | undefined;
   /** Selector of the replicas that are called first, if they match. The others are called when none of them can be. */
   readonly prefer?: string | undefined;
-  /** Bearer token for the API servers. */
-  readonly token?: ValueOrGetter<string> | undefined;
+  /** Bearer token for the API servers, or a function that returns the one for a server. */
+  readonly token?: ServerToken | undefined;
   /** Trusted authorities and client certificate, for API servers with `https` and for calls to replicas over TLS. */
   readonly tls?: ValueOrGetter<ClientTls> | undefined;
   /** Whether replicas are called over TLS. Default: true if `tls` is given, else false. */

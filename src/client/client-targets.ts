@@ -1,7 +1,7 @@
 import type { CapabilityQuery } from '../core/capability.js';
 import { parseDialable } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
-import { toGetter } from '../core/options.js';
+import { toGetter, toTokenGetter } from '../core/options.js';
 import type { Protocol } from '../core/protocol.js';
 import type { ReplicaFilter } from '../core/replica-filter.js';
 import { parseSelector } from '../core/selector-parser.js';
@@ -52,7 +52,7 @@ export function createDiscovery(
   if (capability === undefined) {
     throw new AnyserveError('usage', 'no capability: with a server, give one such as { type: "chat" }');
   }
-  const api = new ApiClient({ servers, clock: world.clock, token: toGetter(token), tls: toGetter(tls) });
+  const api = new ApiClient({ servers, clock: world.clock, token: toTokenGetter(token), tls: toGetter(tls) });
   const filter = { query, selector, protocol: PROTOCOL };
   const route = new RouteDiscovery(api, query, { selector, preference, protocol: PROTOCOL, random: world.random });
   if (kind === 'route') return route;

@@ -25,11 +25,11 @@ import {
   type RequestOptions,
 } from './client-options.js';
 import { createDiscovery, getCallTls } from './client-targets.js';
+import { DeclaredModelCache } from './declared-model-cache.js';
 import type { Discovery } from './discovery.js';
 import { checkInferArguments, createRequestMessage, getDefaultTimeoutMs } from './infer-messages.js';
 import { InferenceAttempts, type ModelRequest } from './inference-attempts.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
-import { InputSpecCache } from './input-spec-cache.js';
 import { watchQuietCalls } from './quiet-calls.js';
 import { RetryingCaller } from './retrying-caller.js';
 
@@ -73,7 +73,7 @@ export class InferenceClient {
     this.#clock = world.clock;
     this.#hasTimeout = timeoutMs !== undefined;
     this.#attempts = new InferenceAttempts(
-      new InputSpecCache(world.clock, this.#activeCalls),
+      new DeclaredModelCache(world.clock, this.#activeCalls),
       { firstMessageTimeoutMs, streamIdleTimeoutMs },
       maxMessageBytes,
     );
@@ -228,7 +228,7 @@ function createRequest(
   return {
     model,
     version: options.version ?? '',
-    needsSpecs: Object.values(inputs).some(isPlainValue),
-    create: (specs) => createRequestMessage(model, inputs, options, specs),
+    needsDeclaration: Object.values(inputs).some(isPlainValue),
+    create: (declared) => createRequestMessage(model, inputs, options, declared.inputs),
   };
 }

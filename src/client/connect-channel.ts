@@ -2,27 +2,37 @@ import { type ChannelInterface, connectivityState } from '@grpc/grpc-js';
 import { AnyserveError } from '../core/errors.js';
 import type { Endpoint } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
+import type { AddressCheck } from '../http/engine-client/upstream-address.js';
 import { ConnectTimeoutError } from './connection-errors.js';
+import type { PinnedClient } from './pinned-client.js';
 import { connectTcp } from './tcp-connect.js';
 
 /** Timeout for a connection, in ms. A replica that takes longer counts as dead. */
 const CONNECT_TIMEOUT_MS = 3000;
 
+/** Options of {@link connectChannel}. */
+export interface ConnectChannelOptions {
+  readonly deadlineEpochMs: number;
+  readonly clock: Clock;
+  readonly signal: AbortSignal | undefined;
+  /** Decides which addresses are connected to. Default: all. */
+  readonly checkAddress: AddressCheck | undefined;
+}
+
 /**
- * Waits until a channel is connected or has failed; a call on the failed channel then reports the reason. A host can drop
+ * Waits until a client is connected or has failed; a call on its failed channel then reports the reason. A host can drop
  * all packets and a process can be frozen, so the timeout is shorter than a call's. After it, rejects with `unavailable`.
  */
 export async function connectChannel(
-  channel: ChannelInterface,
+  client: PinnedClient,
   endpoint: Endpoint,
-  deadlineEpochMs: number,
-  clock: Clock,
-  signal: AbortSignal | undefined,
+  { deadlineEpochMs, clock, signal, checkAddress }: ConnectChannelOptions,
 ): Promise<void> {
   const connectDeadlineEpochMs = clock.epochMs() + CONNECT_TIMEOUT_MS;
   const earliestDeadlineEpochMs = Math.min(connectDeadlineEpochMs, deadlineEpochMs);
   try {
-    await connectTcp(endpoint, earliestDeadlineEpochMs - clock.epochMs(), signal);
+    const address = await connectTcp(endpoint, earliestDeadlineEpochMs - clock.epochMs(), signal, checkAddress);
+    const channel = client.connectTo(address);
     for (;;) {
       signal?.throwIfAborted();
       const state = channel.getConnectivityState(true);

@@ -10,18 +10,28 @@ export class ConnectTimeoutError extends NotStartedError {}
 /** Error of an attempt that ended without a response after the request was sent, because the connection broke. */
 export class BrokenConnectionError extends AnyserveError {}
 
+/** Error of a replica whose response is not valid HTTP. */
+export class InvalidResponseError extends AnyserveError {}
+
 const CONNECTION_ERROR_REASONS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there',
   ENOTFOUND: 'no such host',
   EAI_AGAIN: 'no such host',
   ENOENT: 'no such socket',
   ETIMEDOUT: 'no response in time',
+  ECONNRESET: 'it closed the connection without a response',
 };
+
+/** Explains a system error of a connection, or an error of Node's HTTP parser. */
+export function explainConnectionError(error: unknown): string {
+  const { code = '' } = error as NodeJS.ErrnoException;
+  if (code.startsWith('HPE_')) return 'its response is not HTTP';
+  return CONNECTION_ERROR_REASONS[code] ?? getErrorMessage(error);
+}
 
 /** Converts a system error of a connection into `unavailable`. The message begins with `place`. */
 export function toConnectionError(place: string, error: unknown): NotStartedError {
-  const { code } = error as NodeJS.ErrnoException;
-  const reason = explainTlsError(error) ?? CONNECTION_ERROR_REASONS[code ?? ''] ?? getErrorMessage(error);
+  const reason = explainTlsError(error) ?? explainConnectionError(error);
   return new NotStartedError('unavailable', `${place}: ${reason}`, { cause: error });
 }
 /** The failure of a call that no replica takes now: all are at their limit, or ask not to be called. */

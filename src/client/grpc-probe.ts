@@ -24,21 +24,26 @@ export interface GrpcProbeOptions {
   readonly tls?: (() => ClientTls) | undefined;
   /** Name of a model that must be ready. Default: the server as a whole must be ready. */
   readonly model?: string | undefined;
+  /** Whether a server that responds in another protocol is not healthy. Default: false. */
+  readonly requiresHttp2?: boolean | undefined;
 }
 
 /**
  * Creates a probe of a gRPC server. The server is healthy if the gRPC health service reports it; without that service, if
  * `ServerReady` of the inference service reports it; without either, if it accepts an HTTP/2 connection. A server that
- * responds in another protocol counts as healthy too, unless it has spoken HTTP/2 before. A server that sends nothing at all
- * counts as hanging.
+ * responds in another protocol counts as healthy too, unless it has spoken HTTP/2 before or `requiresHttp2` is set. A server that
+ * sends nothing at all counts as hanging.
  */
-export function createGrpcProbe(endpoint: Endpoint, { tls, model }: GrpcProbeOptions = {}): Probe {
+export function createGrpcProbe(
+  endpoint: Endpoint,
+  { tls, model, requiresHttp2 = false }: GrpcProbeOptions = {},
+): Probe {
   let hasSpokenHttp2 = false;
   const query = new HealthQuery(endpoint, model);
   return async (signal) => {
     const limit = AbortSignal.timeout(PROBE_RESPONSE_TIMEOUT_MS);
     const ended = AbortSignal.any([limit, signal]);
-    const socket = openSocket(endpoint, tls?.(), 'h2');
+    const socket = openSocket(endpoint, { tls: tls?.() }, 'h2');
     const session = openSession(endpoint, socket);
     const end = (): void => session.destroy();
     ended.addEventListener('abort', end, { once: true });
@@ -55,13 +60,18 @@ export function createGrpcProbe(endpoint: Endpoint, { tls, model }: GrpcProbeOpt
       if (error instanceof AnyserveError) throw error;
       const tlsReason = tls && explainTlsError(error);
       if (tlsReason) throw new AnyserveError('unknown', `${endpoint}: ${tlsReason}`, { cause: error });
-      if (!hasSpokenHttp2 && !tls && model === undefined && socket.bytesRead > 0) return;
+      if (!hasSpokenHttp2 && !tls && model === undefined && socket.bytesRead > 0) {
+        if (!requiresHttp2) return;
+        throw new AnyserveError('unknown', `${endpoint}: it responds, but not in gRPC; if it uses TLS, give --tls`);
+      }
       // At the next probe, another server can have the endpoint.
       query.reset();
       if (!isConnected && !ended.aborted) throw toProbeError(toConnectionError(endpoint, error));
       const reason = ended.aborted ? 'no response in time' : getErrorMessage(error);
-      const advice =
-        isConnected && !hasSpokenHttp2 ? '; if it is not a gRPC server, choose --probe tcp or --probe http' : '';
+      const question = requiresHttp2
+        ? `; is it a gRPC server${tls ? '' : ', and does it use TLS (--tls)'}?`
+        : '; if it is not a gRPC server, choose --probe tcp or --probe http';
+      const advice = isConnected && !hasSpokenHttp2 ? question : '';
       throw new AnyserveError('deadline_exceeded', `${endpoint}: ${reason}${advice}`, { cause: error });
     } finally {
       session.destroy();

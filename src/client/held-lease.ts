@@ -15,6 +15,18 @@ import type { ServerAddress } from './server-list.js';
 /** Timeout for the release of a lease, in ms. After it, the connection is closed without a response. */
 const RELEASE_TIMEOUT_MS = 1000;
 
+/**
+ * Time after the last sign of life of the server that granted the lease, in ms. If another server of the registry reports after it
+ * that the owner does not respond, the lease is given up. The replica registers again before its record in the store ends.
+ */
+const OWNER_SILENCE_TIMEOUT_MS = 4000;
+
+/**
+ * Number of renewals after which the listed address is checked, if the lease is renewed at another address. Independent servers
+ * that take turns at the listed address would not be noticed otherwise.
+ */
+const ADDRESS_CHECKS = 5;
+
 /** Maximum number of bytes of a lease stream between two events. The longest event contains a replica id. */
 const MAX_EVENT_BYTES = 64 * 1024;
 
@@ -59,6 +71,8 @@ export interface HeldLeaseOptions extends RegisteredReplica {
   readonly getLoad: () => ReplicaLoad | undefined;
   /** Called when the server has accepted a renewal, and with it a state. */
   readonly onState: () => void;
+  /** Called when the registration is only in this server, with the reason, and with undefined when it is shared again. */
+  readonly onSharing: (problem: string | undefined) => void;
   /** Called once, when servers with different registries respond at the server's address. */
   readonly onMisrouted: () => void;
 }
@@ -73,7 +87,11 @@ export class HeldLease {
   #acceptedCapabilities: readonly Capability[];
   /** Resolves when the release of the lease has ended; undefined if the lease isn't released. */
   #release: Promise<void> | undefined;
-  #recordSignOfLife = (): void => {};
+  #recordStreamLife = (): void => {};
+  #aliveAtMs: number;
+  #addressChecks = 0;
+  /** Whether only the server that granted the lease has the registration. */
+  #isLocal = false;
   #stopWatchingList = (): void => {};
   #isRegistered = false;
   #superseded: { readonly by: Instance | undefined } | undefined;
@@ -82,6 +100,7 @@ export class HeldLease {
   constructor(lease: OpenLease, options: HeldLeaseOptions) {
     this.#lease = lease;
     this.#options = options;
+    this.#aliveAtMs = options.clock.nowMs();
     this.#acceptedState = options.state;
     this.#acceptedCapabilities = options.replica.capabilities;
     this.#renewals = lease.id === undefined ? undefined : this.#createRenewals();
@@ -105,7 +124,7 @@ export class HeldLease {
   /** Starts the renewals and the watches. */
   start(): void {
     const { api, clock, signal, watchesList } = this.#options;
-    this.#recordSignOfLife = watchLeaseStream(this.#lease.server, {
+    this.#recordStreamLife = watchLeaseStream(this.#lease.server, {
       api,
       clock,
       signal: this.#streamEnded.signal,
@@ -163,6 +182,7 @@ export class HeldLease {
   #handleEvent(event: LeaseEvent): void {
     this.#lease.connection?.handleEvent(event);
     if (event.status === 'superseded') this.#superseded = { by: event.by };
+    if (event.status === 'local' || event.status === 'shared') this.#recordSharing(event);
     if (event.status !== 'registered' || this.#isRegistered) return;
     this.#isRegistered = true;
     this.#options.onRegistered();
@@ -178,10 +198,13 @@ export class HeldLease {
           { ...report, cordon: cordons.findUnknownTo(server) },
           signal,
         );
+        // Another server does not know a lease that only its owner has.
+        if (reply === 'owner_silent' || (reply === 'unknown' && this.#isLocal)) return this.#checkOwner();
         if (reply !== 'renewed') return reply;
         // Packet loss can delay the stream for a long time while the lease is alive. If it ends, a renewal reports that too.
         this.#recordSignOfLife();
         cordons.record(server, cordon);
+        void this.#checkAddress(signal);
         return reply;
       },
       ttlMs,
@@ -202,6 +225,31 @@ export class HeldLease {
         this.#lose('it no longer knows the lease');
       },
     });
+  }
+
+  #recordSignOfLife(): void {
+    this.#aliveAtMs = this.#options.clock.nowMs();
+    this.#recordStreamLife();
+  }
+
+  #recordSharing(event: LeaseEvent & { readonly status: 'local' | 'shared' }): void {
+    this.#isLocal = event.status === 'local';
+    this.#options.onSharing(event.status === 'local' ? event.reason : undefined);
+  }
+
+  /** Gives the lease up if its stream is silent too. Otherwise the other servers have no connection to the owner, but it is alive. */
+  #checkOwner(): 'owner_silent' {
+    const silentMs = this.#options.clock.nowMs() - this.#aliveAtMs;
+    if (silentMs >= OWNER_SILENCE_TIMEOUT_MS) this.#lose('the API server that granted the lease does not respond');
+    return 'owner_silent';
+  }
+
+  /** Checks whether a server with another registry responds at the listed address. */
+  async #checkAddress(signal: AbortSignal): Promise<void> {
+    if (!this.#lease.owner || this.#addressChecks >= ADDRESS_CHECKS) return;
+    this.#addressChecks++;
+    const isMisrouted = await this.#options.api.leases.isMisrouted(this.#lease, signal).catch(() => false);
+    if (isMisrouted) this.#renewals?.recordMisrouting();
   }
 
   #lose(reason: string): void {

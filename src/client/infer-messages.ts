@@ -8,8 +8,8 @@ import type { RequestMessage, ResponseMessage } from '../inference/protocol-mess
 import { toInferenceResponse, toRequestMessage } from '../inference/request-response.js';
 import { isPlainValue, toTensor } from '../inference/tensor-value.js';
 import type { InferOptions } from './client-options.js';
+import type { InputSpecs } from './declared-model-cache.js';
 import type { InferenceChannel } from './inference-channel.js';
-import type { InputSpecs } from './input-spec-cache.js';
 
 /** Input names of text generation calls: AnyServe's prompt, a chat, and Triton's backends for language models. */
 const TEXT_INPUT_NAMES = ['prompt', 'messages', 'text_input'];

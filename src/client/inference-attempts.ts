@@ -3,20 +3,20 @@ import type { RequestMessage } from '../inference/protocol-messages.js';
 import { INFERENCE_SERVICE } from '../inference/service-definition.js';
 import { explainFailure, needsExplanation } from './call-failure.js';
 import { collectStream, isDecoupledModelError } from './collect-stream.js';
+import { type DeclaredModel, type DeclaredModelCache, UNDECLARED_MODEL } from './declared-model-cache.js';
 import { parseInferResponse } from './infer-messages.js';
 import type { CallOptions, InferenceChannel } from './inference-channel.js';
-import { type InputSpecCache, type InputSpecs, NO_INPUT_SPECS } from './input-spec-cache.js';
 import { streamOrCallUnary } from './stream-or-unary.js';
 import type { StreamTimeouts } from './stream-watchdog.js';
 
-/** A request to a model, which depends on the inputs that the model of a replica declares. */
+/** A request to a model, which depends on what the model of a replica declares. */
 export interface ModelRequest {
   readonly model: string;
   readonly version: string;
-  /** Whether {@link create} uses the declared inputs. If not, they aren't fetched. */
-  readonly needsSpecs: boolean;
-  /** Creates the message for a replica whose model declares these inputs. */
-  create(specs: InputSpecs): RequestMessage;
+  /** Whether {@link create} uses the declaration. If not, it isn't fetched. */
+  readonly needsDeclaration: boolean;
+  /** Creates the message for a replica whose model declares this. */
+  create(declared: DeclaredModel): RequestMessage;
 }
 
 /** Options of a streaming attempt. */
@@ -29,12 +29,12 @@ export interface StreamAttemptOptions {
 
 /** Makes single attempts of inference calls on a channel: fetches what the model declares, sends the request, parses the response. */
 export class InferenceAttempts {
-  readonly #declaredInputs: InputSpecCache;
+  readonly #declaredModels: DeclaredModelCache;
   readonly #timeouts: StreamTimeouts;
   readonly #maxMessageBytes: number;
 
-  constructor(declaredInputs: InputSpecCache, timeouts: StreamTimeouts, maxMessageBytes: number) {
-    this.#declaredInputs = declaredInputs;
+  constructor(declaredModels: DeclaredModelCache, timeouts: StreamTimeouts, maxMessageBytes: number) {
+    this.#declaredModels = declaredModels;
     this.#timeouts = timeouts;
     this.#maxMessageBytes = maxMessageBytes;
   }
@@ -43,8 +43,8 @@ export class InferenceAttempts {
   async infer(channel: InferenceChannel, call: CallOptions, request: ModelRequest): Promise<InferenceResponse> {
     const connecting = channel.connect(call);
     if (connecting !== undefined) await connecting;
-    const specs = this.#getSpecs(channel, call, request);
-    const message = request.create(specs instanceof Promise ? await specs : specs);
+    const declared = this.#getDeclared(channel, call, request);
+    const message = request.create(declared instanceof Promise ? await declared : declared);
     try {
       return parseInferResponse(channel, await channel.call(INFERENCE_SERVICE.modelInfer, message, call));
     } catch (error) {
@@ -62,7 +62,7 @@ export class InferenceAttempts {
     { maxTotalBytes, unaryDeadlineEpochMs }: StreamAttemptOptions,
   ): AsyncGenerator<InferenceResponse> {
     await channel.connect(call);
-    const message = request.create(await this.#getSpecs(channel, call, request));
+    const message = request.create(await this.#getDeclared(channel, call, request));
     const stream = { ...call, timeouts: this.#timeouts, maxTotalBytes };
     try {
       const messages =
@@ -86,15 +86,16 @@ export class InferenceAttempts {
     call: CallOptions,
   ): Promise<unknown> {
     if (!needsExplanation(error)) return error;
-    const specs = this.#declaredInputs.get(channel, message.modelName, message.modelVersion, call);
-    return explainFailure(error, await Promise.resolve(specs).catch(() => NO_INPUT_SPECS), message);
+    const declared = this.#declaredModels.get(channel, message.modelName, message.modelVersion, call);
+    const { inputs } = await Promise.resolve(declared).catch(() => UNDECLARED_MODEL);
+    return explainFailure(error, inputs, message);
   }
 
-  #getSpecs(
+  #getDeclared(
     channel: InferenceChannel,
     call: CallOptions,
-    { needsSpecs, model, version }: ModelRequest,
-  ): InputSpecs | Promise<InputSpecs> {
-    return needsSpecs ? this.#declaredInputs.get(channel, model, version, call) : NO_INPUT_SPECS;
+    { needsDeclaration, model, version }: ModelRequest,
+  ): DeclaredModel | Promise<DeclaredModel> {
+    return needsDeclaration ? this.#declaredModels.get(channel, model, version, call) : UNDECLARED_MODEL;
   }
 }

@@ -1,10 +1,6 @@
-import { lookup } from 'node:dns/promises';
-import { isIP } from 'node:net';
-import { toSocketAddress } from '../core/endpoint.js';
-import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { CallEvent, Clock, Random, Tracer } from '../core/ports.js';
-import type { AddressCheck } from '../http/engine-client/upstream-address.js';
 import type { InferenceResponse } from '../inference/inference-data.js';
 import type { Attempt, AttemptOptions } from './attempt.js';
 import { HedgeBudget } from './balancing/hedging.js';
@@ -12,11 +8,10 @@ import { RetryBudget } from './balancing/retry-budget.js';
 import { ActiveCalls } from './cancellation.js';
 import type { ChannelPool } from './channel-pool.js';
 import type { CallSettings } from './client-options.js';
-import { NotStartedError } from './connection-errors.js';
+import { DeclaredModelCache } from './declared-model-cache.js';
 import type { Discovery } from './discovery.js';
 import { InferenceAttempts, type ModelRequest } from './inference-attempts.js';
 import type { InferenceChannel } from './inference-channel.js';
-import { InputSpecCache } from './input-spec-cache.js';
 import { watchQuietCalls } from './quiet-calls.js';
 import { RetryingCaller } from './retrying-caller.js';
 import type { StreamTimeouts } from './stream-watchdog.js';
@@ -28,8 +23,6 @@ export interface InferenceCallerOptions {
   readonly streamTimeouts: StreamTimeouts;
   /** Time without a response after which a call is also sent to a second replica, in ms. Default: never. */
   readonly hedgeAfterMs?: number | undefined;
-  /** Decides which addresses are connected to. Default: all. */
-  readonly checkAddress?: AddressCheck | undefined;
   readonly onAttempt?: ((event: CallEvent) => void) | undefined;
   readonly tracer?: Tracer | undefined;
   readonly clock: Clock;
@@ -71,21 +64,20 @@ export class InferenceCaller {
   readonly #activeCalls = new ActiveCalls();
   readonly #closed = new AbortController();
   readonly #callers = new WeakMap<Discovery, RetryingCaller<InferenceChannel>>();
-  readonly #checked = new WeakSet<InferenceChannel>();
 
   constructor(options: InferenceCallerOptions) {
     this.#options = options;
     const { clock, streamTimeouts, maxMessageBytes, hedgeAfterMs } = options;
     this.#hedging = hedgeAfterMs === undefined ? undefined : { afterMs: hedgeAfterMs, budget: new HedgeBudget() };
-    const declaredInputs = new InputSpecCache(clock, this.#activeCalls);
-    this.#attempts = new InferenceAttempts(declaredInputs, streamTimeouts, maxMessageBytes);
+    const declaredModels = new DeclaredModelCache(clock, this.#activeCalls);
+    this.#attempts = new InferenceAttempts(declaredModels, streamTimeouts, maxMessageBytes);
   }
 
   /** Makes a unary call. */
   async infer(call: InferenceCall): Promise<InferenceResult> {
     const { discovery, request, settings, timeoutMs } = call;
-    const make = async ({ channel, options }: Attempt<InferenceChannel>): Promise<InferenceResponse> => {
-      await this.#prepare(call, channel);
+    const make = ({ channel, options }: Attempt<InferenceChannel>): Promise<InferenceResponse> => {
+      call.onAttempt?.();
       return this.#attempts.infer(channel, addHeaders(options, call), request);
     };
     const { response, attempt, end } = await this.#getCaller(discovery, request).open(settings, timeoutMs, make);
@@ -124,7 +116,7 @@ export class InferenceCaller {
     channel: InferenceChannel,
     options: AttemptOptions,
   ): AsyncGenerator<InferenceResponse> {
-    await this.#prepare(call, channel);
+    call.onAttempt?.();
     const unaryDeadlineEpochMs = this.#options.clock.epochMs() + call.timeoutMs;
     yield* this.#attempts.stream(channel, addHeaders(options, call), call.request, { unaryDeadlineEpochMs });
   }
@@ -147,38 +139,9 @@ export class InferenceCaller {
     }
     return caller;
   }
-
-  /**
-   * Begins an attempt. Checks the addresses of a channel before its first call. The gRPC library resolves a name itself when it
-   * connects, so each address of the name must be allowed.
-   */
-  async #prepare({ onAttempt }: InferenceCall, channel: InferenceChannel): Promise<void> {
-    onAttempt?.();
-    const { checkAddress } = this.#options;
-    if (!checkAddress || this.#checked.has(channel)) return;
-    const { endpoint } = channel;
-    const refused = (await findAddresses(channel)).find((address) => !checkAddress(address, endpoint));
-    if (refused !== undefined) {
-      const message = `${endpoint}: connections to ${refused} are not allowed`;
-      throw new NotStartedError('unavailable', message);
-    }
-    this.#checked.add(channel);
-  }
 }
 
 /** Adds the headers of the call to those of a tracer. */
 function addHeaders(options: AttemptOptions, { headers }: InferenceCall): AttemptOptions {
   return headers ? { ...options, headers: { ...headers, ...options.headers } } : options;
-}
-
-/** Returns the IP addresses of a channel's endpoint. A Unix domain socket counts as loopback. */
-async function findAddresses({ endpoint }: InferenceChannel): Promise<readonly string[]> {
-  const address = toSocketAddress(endpoint);
-  if ('path' in address) return ['127.0.0.1'];
-  if (isIP(address.host) !== 0) return [address.host];
-  try {
-    return (await lookup(address.host, { all: true })).map((found) => found.address);
-  } catch (cause) {
-    throw new NotStartedError('unavailable', `${endpoint}: cannot resolve it: ${getErrorMessage(cause)}`, { cause });
-  }
 }

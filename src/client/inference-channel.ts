@@ -1,29 +1,19 @@
-import {
-  type ChannelOptions,
-  connectivityState,
-  Client as GrpcClient,
-  Metadata,
-  type ServiceError,
-} from '@grpc/grpc-js';
-import { parseDialable, toGrpcTarget } from '../core/endpoint.js';
+import { Metadata, type ServiceError } from '@grpc/grpc-js';
+import { parseDialable } from '../core/endpoint.js';
 import { AnyserveError } from '../core/errors.js';
 import type { Endpoint } from '../core/ids.js';
 import type { ReplicaLoad } from '../core/load.js';
 import type { Clock } from '../core/ports.js';
 import type { ClientTls } from '../core/tls.js';
+import type { AddressCheck } from '../http/engine-client/upstream-address.js';
 import type { RequestMessage, ResponseMessage, StreamResponseMessage } from '../inference/protocol-messages.js';
-import {
-  createGrpcOptions,
-  type GrpcMethod,
-  INFERENCE_SERVICE,
-  STATUS_ON_STREAM_ERROR_KEY,
-} from '../inference/service-definition.js';
+import { type GrpcMethod, INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR_KEY } from '../inference/service-definition.js';
 import { readLoad } from './balancing/known-load.js';
 import { createNotGrpcError, isNotHttp2Error, toCallError } from './call-failure.js';
 import type { Cancellation } from './cancellation.js';
-import { createChannelSecurity } from './channel-credentials.js';
 import { connectChannel } from './connect-channel.js';
-import { isHttp1Server, isUnresponsive } from './replica-check.js';
+import { PinnedClient } from './pinned-client.js';
+import { type ConnectionSecurity, isHttp1Server, isUnresponsive } from './replica-check.js';
 import { joinSmallFrames } from './small-frames.js';
 import { StreamCall } from './stream-call.js';
 import { type StreamTimeouts, StreamWatchdog } from './stream-watchdog.js';
@@ -58,6 +48,8 @@ export interface InferenceChannelOptions {
   readonly token?: (() => string) | undefined;
   /** TLS settings. Default: plain text. */
   readonly tls?: ClientTls | undefined;
+  /** Decides which addresses are connected to. Default: all. */
+  readonly checkAddress?: AddressCheck | undefined;
 }
 
 /** Tolerance for a deadline that either end reports too early, in ms. */
@@ -71,35 +63,24 @@ const NO_METADATA = new Metadata();
 /** A connection to one replica that speaks the Open Inference Protocol. Errors have the code of the gRPC status. */
 export class InferenceChannel {
   readonly endpoint: Endpoint;
-  readonly #client: GrpcClient;
+  readonly #client: PinnedClient;
   readonly #clock: Clock;
-  readonly #tls: ClientTls | undefined;
+  readonly #security: ConnectionSecurity;
   readonly #token: InferenceChannelOptions['token'];
   readonly #maxMessageBytes: number;
   #users = 0;
   /** Whether the channel closes with its last use. */
   #isClosing = false;
-  #isClosed = false;
 
   /** Throws `usage` for an endpoint that isn't valid. */
-  constructor(endpoint: string, { maxMessageBytes, clock, token, tls }: InferenceChannelOptions) {
+  constructor(endpoint: string, { maxMessageBytes, clock, token, tls, checkAddress }: InferenceChannelOptions) {
     joinSmallFrames();
     this.endpoint = parseDialable(endpoint);
     this.#clock = clock;
     this.#token = token;
     this.#maxMessageBytes = maxMessageBytes;
-    this.#tls = tls;
-    const security = createChannelSecurity(this.endpoint, tls);
-    const options: ChannelOptions = {
-      ...security.options,
-      ...createGrpcOptions(maxMessageBytes),
-      // Calls go directly to the replica, even if the environment sets a proxy for other traffic.
-      'grpc.enable_http_proxy': 0,
-      'grpc.enable_retries': 0,
-      // The connection isn't shared with other channels, so that closing the channel closes it.
-      'grpc.use_local_subchannel_pool': 1,
-    };
-    this.#client = new GrpcClient(toGrpcTarget(this.endpoint), security.credentials, options);
+    this.#security = { tls, checkAddress };
+    this.#client = new PinnedClient(this.endpoint, tls, maxMessageBytes);
   }
 
   /**
@@ -107,12 +88,14 @@ export class InferenceChannel {
    * `unavailable` after at most 3 s if the replica can't be reached.
    */
   connect({ deadlineEpochMs, cancellation }: CallOptions): Promise<void> | undefined {
-    const channel = this.#client.getChannel();
-    if (channel.getConnectivityState(false) === connectivityState.READY) return undefined;
-    // Requesting the state of a closed library channel would reconnect it, and nothing would close it again.
-    if (this.#isClosed)
-      return Promise.reject(new AnyserveError('unavailable', `${this.endpoint}: the channel is closed`));
-    return connectChannel(channel, this.endpoint, deadlineEpochMs, this.#clock, cancellation?.signal);
+    if (this.#client.isReady) return undefined;
+    const { checkAddress } = this.#security;
+    return connectChannel(this.#client, this.endpoint, {
+      deadlineEpochMs,
+      clock: this.#clock,
+      signal: cancellation?.signal,
+      checkAddress,
+    });
   }
 
   /** Makes a unary call. */
@@ -135,7 +118,7 @@ export class InferenceChannel {
     return new Promise((resolve, reject) => {
       cancellation?.throwIfCancelled();
       const bytes = this.#checkSize(method.requestSerialize(request));
-      const call = new UnaryCall(this.#client.getChannel(), method, deadlineEpochMs, (error, response, trailers) => {
+      const call = new UnaryCall(this.#client.channel, method, deadlineEpochMs, (error, response, trailers) => {
         reportLoad(trailers, onLoad);
         if (error) this.#toCallError(error, options).then(reject, reject);
         else resolve(response as Response);
@@ -154,12 +137,7 @@ export class InferenceChannel {
     const bytes = this.#checkSize(method.requestSerialize(request));
     const metadata = this.#createMetadata(options.headers).clone();
     metadata.set(STATUS_ON_STREAM_ERROR_KEY, 'true');
-    const call = new StreamCall<StreamResponseMessage>(
-      this.#client.getChannel(),
-      method,
-      deadlineEpochMs,
-      maxTotalBytes,
-    );
+    const call = new StreamCall<StreamResponseMessage>(this.#client.channel, method, deadlineEpochMs, maxTotalBytes);
     if (cancellation) cancellation.stop = () => call.cancel();
     const watchdog = new StreamWatchdog(this.#clock, timeouts);
     try {
@@ -183,7 +161,7 @@ export class InferenceChannel {
 
   /** Returns whether the replica doesn't respond on a new connection either, within the timeout. */
   isUnresponsive(timeoutMs: number): Promise<boolean> {
-    return isUnresponsive(this.endpoint, this.#tls, timeoutMs);
+    return isUnresponsive(this.endpoint, this.#security, timeoutMs);
   }
 
   /** Adds a use. {@link closeWhenUnused} keeps the channel open until each use is {@link release}d. */
@@ -203,8 +181,6 @@ export class InferenceChannel {
 
   /** Closes the channel. The connection ends with the last call in progress. */
   close(): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
     this.#client.close();
   }
 
@@ -226,10 +202,10 @@ export class InferenceChannel {
 
   async #toCallError(error: ServiceError, { cancellation, ...call }: CallOptions): Promise<unknown> {
     if (cancellation?.isCancelled) return cancellation.reason;
-    if (isNotHttp2Error(error) && (await isHttp1Server(this.endpoint, this.#tls)))
+    if (isNotHttp2Error(error) && (await isHttp1Server(this.endpoint, this.#security)))
       return createNotGrpcError(error, this.endpoint);
     return toCallError(error, this.endpoint, {
-      isSecure: this.#tls !== undefined,
+      isSecure: this.#security.tls !== undefined,
       maxMessageBytes: this.#maxMessageBytes,
       timeoutMs:
         this.#clock.epochMs() >= call.deadlineEpochMs - EARLY_DEADLINE_TOLERANCE_MS ? call.timeoutMs : undefined,

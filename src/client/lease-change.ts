@@ -28,4 +28,8 @@ export type LeaseChange =
    * Independent API servers take turns responding at this address. A load balancer must not do that: list each server by its
    * own address instead. Reported once per lease.
    */
-  | { readonly kind: 'misrouted'; readonly server: string };
+  | { readonly kind: 'misrouted'; readonly server: string }
+  /** The server can't share the registration with the other servers of its registry, which don't know the replica. */
+  | { readonly kind: 'local'; readonly server: string; readonly reason: string }
+  /** The other servers of the registry can know the replica again. */
+  | { readonly kind: 'shared'; readonly server: string };

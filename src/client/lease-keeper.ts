@@ -206,6 +206,8 @@ export class LeaseKeeper {
       onRegistered: ({ server }) => this.#notify({ kind: 'registered', server: server.name }),
       onUpdated: ({ server }) => this.#notify({ kind: 'updated', server: server.name }),
       onMisrouted: ({ server }) => this.#notify({ kind: 'misrouted', server: server.name }),
+      onSharing: ({ server: { name: server } }, reason) =>
+        this.#notify(reason === undefined ? { kind: 'shared', server } : { kind: 'local', server, reason }),
       onLost: (registration, error, retryInMs, isNews) => this.#onLost(registration, error, retryInMs, isNews),
       onSuperseded: ({ server }, by) => this.#arbitration.recordSuperseded(server, by),
       onCapabilitiesAccepted: (registration, replica) => this.#onCapabilitiesAccepted(registration, replica),

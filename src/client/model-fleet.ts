@@ -80,6 +80,11 @@ export class ModelFleet {
     return this.#fleet.isLoaded;
   }
 
+  /** Number of ejections of replicas since the start. */
+  get ejections(): number {
+    return this.#fleet.stats.ejections;
+  }
+
   /** Starts to follow the API servers. */
   start(): void {
     this.#fleet.start();

@@ -1,4 +1,4 @@
-import { toSocketAddress } from '../core/endpoint.js';
+import { formatAuthority, toSocketAddress } from '../core/endpoint.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import { HEALTH_CHECK_TIMEOUT_MS } from '../core/health.js';
 import type { Endpoint } from '../core/ids.js';
@@ -66,7 +66,7 @@ export function toProbeUrl(endpoint: Endpoint, path: string): string {
 export function toUrlAuthority(endpoint: Endpoint): string | undefined {
   const address = toSocketAddress(endpoint);
   if ('path' in address) return undefined;
-  return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
+  return formatAuthority(address.host, address.port);
 }
 
 /** System errors that mean that nothing listens at the endpoint. */

@@ -85,6 +85,11 @@ export class Renewals {
     this.#skipWait.abort();
   }
 
+  /** Records that a server with another registry responds at the server's address. Reported after the next renewal. */
+  recordMisrouting(): void {
+    this.#isMisrouted = true;
+  }
+
   /** Stops renewing. */
   stop(): void {
     this.#stop.abort();

@@ -1,11 +1,12 @@
 import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
 import { connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { toSocketAddress } from '../core/endpoint.js';
 import type { Endpoint } from '../core/ids.js';
 import { type ClientTls, createTlsVerification, MIN_TLS_VERSION } from '../core/tls.js';
+import type { AddressCheck } from '../http/engine-client/upstream-address.js';
 import { INFERENCE_SERVICE } from '../inference/service-definition.js';
 import { raceWithAbort } from './async-waits.js';
+import { toSocketTarget } from './endpoint-connection.js';
 import { callGrpc } from './grpc-call.js';
 import { toUrlAuthority } from './probe.js';
 
@@ -14,9 +15,21 @@ const HTTP1_TIMEOUT_MS = 1000;
 
 const HTTP1_REQUEST = 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
 
+/** Security of the connections to a replica. */
+export interface ConnectionSecurity {
+  /** TLS settings. Undefined: plain text. */
+  readonly tls: ClientTls | undefined;
+  /** Decides which addresses are connected to. Default: all. */
+  readonly checkAddress?: AddressCheck | undefined;
+}
+
 /** Opens a socket to an endpoint. With `tls`, uses TLS and verifies the certificate for the endpoint's host. */
-export function openSocket(endpoint: Endpoint, tls: ClientTls | undefined, protocol: 'h2' | 'http/1.1'): Socket {
-  const address = toSocketAddress(endpoint);
+export function openSocket(
+  endpoint: Endpoint,
+  { tls, checkAddress }: ConnectionSecurity,
+  protocol: 'h2' | 'http/1.1',
+): Socket {
+  const address = toSocketTarget(endpoint, checkAddress);
   if (!tls) return connect(address);
   const host = 'path' in address ? 'localhost' : address.host;
   const name = isIP(host) === 0 ? { servername: host } : {};
@@ -30,9 +43,9 @@ export function openSession(endpoint: Endpoint, socket: Socket): ClientHttp2Sess
 }
 
 /** Returns whether an endpoint speaks HTTP/1.1. Explains the failure of a server that doesn't speak HTTP/2. */
-export function isHttp1Server(endpoint: Endpoint, tls: ClientTls | undefined): Promise<boolean> {
+export function isHttp1Server(endpoint: Endpoint, security: ConnectionSecurity): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = openSocket(endpoint, tls, 'http/1.1');
+    const socket = openSocket(endpoint, security, 'http/1.1');
     const settle = (isHttp1: boolean): void => {
       socket.destroy();
       resolve(isHttp1);
@@ -51,11 +64,11 @@ export function isHttp1Server(endpoint: Endpoint, tls: ClientTls | undefined): P
  */
 export async function isUnresponsive(
   endpoint: Endpoint,
-  tls: ClientTls | undefined,
+  security: ConnectionSecurity,
   timeoutMs: number,
 ): Promise<boolean> {
   const timeout = AbortSignal.timeout(timeoutMs);
-  const socket = openSocket(endpoint, tls, 'h2');
+  const socket = openSocket(endpoint, security, 'h2');
   const session = openSession(endpoint, socket);
   try {
     const failure = new Promise<never>((_resolve, reject) => {

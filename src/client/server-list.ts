@@ -13,6 +13,8 @@ export interface ServerAddress {
   readonly url: string;
   /** IP address to connect to. Undefined: the operating system chooses among those of the host name. */
   readonly address: string | undefined;
+  /** The URL in the list of servers, if it differs from `url`. */
+  readonly listedUrl?: string | undefined;
 }
 
 /** Returns all IP addresses of a host name. Rejects if it has none. */
@@ -149,7 +151,8 @@ function selectAddresses(
   return largest.length > 1 ? largest.sort() : [undefined];
 }
 
-function parseServerUrl(text: string): string {
+/** Parses the URL of an API server. Returns it without trailing slashes. Throws `usage`. */
+export function parseServerUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.username || url?.password) {
     const advice = 'give a token with --token-file or in ANYSERVE_TOKEN';

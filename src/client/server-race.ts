@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Clock } from '../core/ports.js';
 import type { ServerAddress } from './server-list.js';
 
@@ -62,6 +63,8 @@ class ServerRace<T> {
     this.#question = question;
     this.#clock = clock;
     this.#resolve = resolve;
+    // Each server's request adds a listener.
+    setMaxListeners(0, this.#ended.signal);
   }
 
   start(): void {

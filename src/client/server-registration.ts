@@ -60,6 +60,8 @@ export interface RegistrationListener {
   /** The server accepted a state, or the lease ended, so that nothing is left to accept. */
   onStateSettled(registration: ServerRegistration): void;
   onMisrouted(registration: ServerRegistration): void;
+  /** The registration is only in this server, for this reason, or (undefined) is shared with the others of its registry again. */
+  onSharing(registration: ServerRegistration, problem: string | undefined): void;
 }
 
 /**
@@ -247,6 +249,7 @@ export class ServerRegistration {
       getLoad,
       onState: () => listener.onStateSettled(this),
       onMisrouted: () => listener.onMisrouted(this),
+      onSharing: (problem) => listener.onSharing(this, problem),
     });
     this.#held = held;
     held.start();
@@ -285,9 +288,9 @@ export class ServerRegistration {
   /** Waits after a refusal. A new token ends the wait. */
   async #waitWhileRefused(delayMs: number, signal: AbortSignal): Promise<void> {
     const { clock, api } = this.#context;
-    const refusedToken = api.token;
+    const refusedToken = api.getToken(this.server);
     const endsAtMs = clock.nowMs() + delayMs;
-    while (clock.nowMs() < endsAtMs && !signal.aborted && api.token === refusedToken) {
+    while (clock.nowMs() < endsAtMs && !signal.aborted && api.getToken(this.server) === refusedToken) {
       await sleep(clock, Math.min(TOKEN_POLL_MS, endsAtMs - clock.nowMs()), signal);
     }
   }

@@ -4,11 +4,11 @@ import { formatSelectorHeader, SELECTOR_HEADER } from '../api/selector-header.js
 import {
   type DroppedEvent,
   MAX_WATCH_EVENT_BYTES,
-  NO_LONGER_MATCHES,
   parseWatchEvent,
   WATCH_PATH,
   type WatchEvent,
 } from '../api/watch-events.js';
+import { NO_LONGER_MATCHES } from '../core/registry-changes.js';
 import { isWatched, type ReplicaFilter } from '../core/replica-filter.js';
 import { ResumableStream, type ResumableStreamOptions } from './resumable-stream.js';
 

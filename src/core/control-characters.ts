@@ -6,6 +6,9 @@ import type { Log } from './ports.js';
  */
 const UNSAFE = /[\p{Cc}\p{Bidi_Control}\p{Cs}\u200b\u2028\u2029\u2060-\u206f\ufeff\ufff9-\ufffb]/gu;
 
+/** Most lines match this, and it is faster than a search for all unsafe characters. */
+const PRINTABLE_ASCII = /^[ -~]*$/;
+
 /**
  * Unsafe characters in prose. Allows line feeds, tabs, the directional marks of Hebrew and Arabic, and the invisible word
  * breaks of Thai and Khmer.
@@ -17,7 +20,7 @@ const UNSAFE_IN_PROSE = /(?![\t\n])[\p{Cc}\p{Cs}\u2028-\u202e\u2066-\u2069]/gu;
  * calls this once, where it writes.
  */
 export function escapeControls(text: string): string {
-  return text.replace(UNSAFE, escapeCharacter);
+  return PRINTABLE_ASCII.test(text) ? text : text.replace(UNSAFE, escapeCharacter);
 }
 
 /** Escapes each line of a multi-line text that quotes untrusted text, such as a stack trace. */
@@ -30,9 +33,15 @@ export function escapeControlsInProse(text: string): string {
   return text.replace(UNSAFE_IN_PROSE, escapeCharacter);
 }
 
-/** Creates a log that escapes each line before it passes it to another log, such as one that the application provides. */
+/**
+ * Creates a log that escapes each message before it passes it to another log, such as one that the application provides. Details
+ * are passed on as they are, because a format such as JSON has its own escapes.
+ */
 export function createEscapingLog(log: Log): Log {
-  return { info: (message) => log.info(escapeControls(message)), warn: (message) => log.warn(escapeControls(message)) };
+  return {
+    info: (message, details) => log.info(escapeControls(message), details),
+    warn: (message, details) => log.warn(escapeControls(message), details),
+  };
 }
 
 function escapeCharacter(character: string): string {

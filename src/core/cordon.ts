@@ -24,6 +24,11 @@ export function isNewerCordon(cordon: Cordon, than: Cordon | undefined): boolean
   return cordon.reason > than.reason;
 }
 
+/** Returns whether two cordons are equal. Each API server of a shared registry has its own object of the same cordon. */
+export function isSameCordon(a: Cordon | undefined, b: Cordon | undefined): boolean {
+  return a?.atMs === b?.atMs && a?.cordoned === b?.cordoned && a?.reason === b?.reason;
+}
+
 /** Returns the cordon that counts of two; `b` if they are equal. */
 export function chooseNewerCordon(a: Cordon | undefined, b: Cordon | undefined): Cordon | undefined {
   return a && isNewerCordon(a, b) ? a : b;

@@ -1,4 +1,4 @@
-import { type Cordon, chooseNewerCordon, isNewerCordon } from './cordon.js';
+import { type Cordon, chooseNewerCordon, isNewerCordon, isSameCordon } from './cordon.js';
 import type { LeaseId, ReplicaId } from './ids.js';
 import { takeReadyTurn } from './lease-renewals.js';
 import type { LeaseTable } from './lease-table.js';
@@ -80,7 +80,7 @@ export class Cordons<R extends Replica = Replica> {
 
   /** Emits an event if a cordon that takes effect differs from the previous one. */
   emitChange(replicaId: ReplicaId, previous: Cordon | undefined, cordon: Cordon | undefined): void {
-    if (cordon === previous) return;
+    if (isSameCordon(cordon, previous)) return;
     const { events } = this.#options;
     if (cordon?.cordoned) events.emit({ kind: 'cordoned', replicaId, reason: cordon.reason });
     else if (previous?.cordoned) events.emit({ kind: 'uncordoned', replicaId });

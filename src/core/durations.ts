@@ -15,6 +15,11 @@ export function formatDuration(ms: number): string {
   return ms % 1000 === 0 && ms > 0 ? `${ms / 1000}s` : `${Math.round(ms)}ms`;
 }
 
+/** Formats a duration in seconds, such as `0.4 s`. */
+export function formatSeconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`;
+}
+
 /** Returns the error message of a call that timed out. */
 export function describeTimeout(timeoutMs: number): string {
   return `no response within ${formatDuration(timeoutMs)}; raise the limit with --timeout (timeoutMs)`;

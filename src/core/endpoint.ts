@@ -118,14 +118,9 @@ export function toSocketAddress(endpoint: Endpoint): { host: string; port: numbe
   throw new AnyserveError('usage', `${quote(endpoint)} has no port; give HOST:PORT`);
 }
 
-/**
- * Returns an endpoint as an unambiguous gRPC target, so that a host name is never parsed as a scheme: `dns:80` is port 80 of a
- * host called "dns".
- */
-export function toGrpcTarget(endpoint: Endpoint): string {
-  const address = toSocketAddress(endpoint);
-  if ('path' in address) return endpoint;
-  return `dns:///${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
+/** Formats a host and a port, as in URLs: an IPv6 address has brackets. */
+export function formatAuthority(host: string, port: number): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 /** Returns why callers probably cannot reach an endpoint that a peer registers; undefined if it looks reachable. */

@@ -113,14 +113,14 @@ export class Explainer {
     }
   }
 
-  /** Records a replica that is known to match. */
-  recordMatch(match: Omit<ExplainedReplica, 'capabilities'>): void {
-    this.#matches[match.protocol].add(match);
+  /** Whether a request can get a better replica than those that were examined before the work limit was reached. */
+  get needsCandidate(): boolean {
+    return this.#isTruncated && this.#matches[this.#protocol ?? 'grpc'].ready.count === 0;
   }
 
-  /** Whether the work limit was reached before a candidate was found. */
-  get needsCandidate(): boolean {
-    return this.#isTruncated && this.#matches[this.#chooseProtocol()].routableCount === 0;
+  /** Records the replica that a request gets. It can be one of those that were examined, so it counts only as the first of its kind. */
+  recordCandidate(match: Omit<ExplainedReplica, 'capabilities'>): void {
+    this.#matches[match.protocol].addFirst(match);
   }
 
   /** Returns the findings so far. */
@@ -184,7 +184,7 @@ export class Explainer {
     const { capabilities } = replica;
     if (isMatch) {
       const isSelected = matchesSelector(this.#query, this.#selector, capabilities);
-      if (isSelected || this.#selector.terms.length === 0) this.recordMatch(replica);
+      if (isSelected || this.#selector.terms.length === 0) this.#matches[replica.protocol].add(replica);
     } else if (found?.size === this.#pairs.length && this.#pairs.length > 0) this.#splitReplicaId ??= id;
   }
 

@@ -63,7 +63,8 @@ export class LeaseExpiry<R extends Replica = Replica> {
     const nowMs = clock.nowMs();
     const { host, replicaId } = lease;
     if (lease.ttlMs !== undefined && nowMs - lease.seenAtMs < minSilentMs) return;
-    const verdict = selfPreservation.judge({ host, isLossy, timerDelayMs, nowMs, hosts: leases.hosts });
+    const others = store.countOtherHosts?.();
+    const verdict = selfPreservation.judge({ host, isLossy, timerDelayMs, nowMs, hosts: leases.hosts, others });
     if (nowMs < selfPreservation.activeUntilMs && !this.#cancelPreservationTimer) this.#enterSelfPreservation();
     if (verdict === 'remove') return store.delete(id, end);
     lease.suspected = end;
@@ -90,6 +91,11 @@ export class LeaseExpiry<R extends Replica = Replica> {
       this.#options.events.emit({ kind: 'renewed_late', replicaId, host, lateMs: silentMs - ttlMs });
     }
     if (isStateChange || replica) await this.#change(lease, isStateChange, replica);
+  }
+
+  /** Whether self-preservation is active. */
+  get isInSelfPreservation(): boolean {
+    return this.#cancelPreservationTimer !== undefined;
   }
 
   /** Cancels the timer of self-preservation. The timers of leases end with the leases. */

@@ -60,6 +60,17 @@ export class LeaseRenewals<R extends Replica = Replica> {
     update?: CapabilityUpdate<R>,
     seq?: number,
   ): Promise<RenewalResult> {
+    const result = await this.#renew(id, declared, update, seq);
+    this.#options.leases.counts.addRenewal(result);
+    return result;
+  }
+
+  async #renew(
+    id: LeaseId,
+    declared: DeclaredState | undefined,
+    update: CapabilityUpdate<R> | undefined,
+    seq: number | undefined,
+  ): Promise<RenewalResult> {
     const lease = this.#options.leases.get(id);
     if (!lease) return this.findRefusal(id) ?? 'unknown';
     if (!recordSeq(lease, seq)) {

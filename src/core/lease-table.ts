@@ -1,5 +1,6 @@
 import type { Cordon } from './cordon.js';
 import type { LeaseId, ReplicaId } from './ids.js';
+import { LeaseCounts } from './lease-counts.js';
 import type { ReplicaLoad } from './load.js';
 import type { EndedLease } from './ports.js';
 import type { DeclaredState, InferredEnd, Instance, LeaseEnd, NumberedInstance } from './replica.js';
@@ -27,10 +28,17 @@ export interface LeaseTerms {
   readonly weight?: number | undefined;
   /** The load of the replica. Default: unknown. */
   readonly load?: ReplicaLoad | undefined;
+  /** The URL at which this server takes requests for the lease, from other servers too. Default: unknown. */
+  readonly ownerUrl?: string | undefined;
+  /**
+   * Called when the registration is only in this server, with the reason, and with undefined when other servers can have it again.
+   * Only for a registry that servers share.
+   */
+  readonly onSharing?: ((problem: string | undefined) => void) | undefined;
 }
 
 /** An active lease that this server granted. */
-export interface Lease extends Omit<LeaseTerms, 'state' | 'instance' | 'cordon' | 'weight' | 'load'> {
+export interface Lease extends Omit<LeaseTerms, 'state' | 'instance' | 'cordon' | 'weight' | 'load' | 'ownerUrl'> {
   readonly id: LeaseId;
   readonly replicaId: ReplicaId;
   readonly holder: LeaseHolder;
@@ -61,7 +69,7 @@ const NO_TIMER = (): void => {};
 export function createLease(
   id: LeaseId,
   { id: replicaId, bytes }: { readonly id: ReplicaId; readonly bytes: number },
-  { host, ttlMs, state = 'ready', instance, load }: LeaseTerms,
+  { host, ttlMs, state = 'ready', instance, load, onSharing }: LeaseTerms,
   holder: LeaseHolder,
   nowMs: number,
 ): Lease {
@@ -80,6 +88,7 @@ export function createLease(
     declared: state,
     suspected: undefined,
     load,
+    onSharing,
     cancelTimer: NO_TIMER,
   };
 }
@@ -104,6 +113,7 @@ interface HostTotals {
 
 /** The active leases of this server, by id. */
 export class LeaseTable {
+  readonly counts = new LeaseCounts();
   readonly #hostListener: HostListener;
   readonly #active = new Map<LeaseId, Lease>();
   readonly #hosts = new Map<string, HostTotals>();
@@ -117,6 +127,7 @@ export class LeaseTable {
 
   grant(lease: Lease): void {
     this.#active.set(lease.id, lease);
+    this.counts.addActive(lease, 1);
     let totals = this.#hosts.get(lease.host);
     if (!totals) {
       totals = { leases: 0, bytes: 0 };
@@ -138,6 +149,7 @@ export class LeaseTable {
     if (!lease) return undefined;
     lease.cancelTimer();
     this.#active.delete(id);
+    this.counts.addActive(lease, -1);
     this.#bytes -= lease.bytes;
     const totals = this.#hosts.get(lease.host) as HostTotals;
     totals.bytes -= lease.bytes;

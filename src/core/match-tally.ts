@@ -50,6 +50,11 @@ export class ProtocolCounter {
     this.#getCounter(match).add(match);
   }
 
+  /** Adds a match if there is none with its state. */
+  addFirst(match: Match): void {
+    if (this.#getCounter(match).count === 0) this.add(match);
+  }
+
   #getCounter({ state, cordon }: Match): MatchCounter {
     if (cordon?.cordoned) return this.unroutable;
     if (state === undefined || state === 'ready') return this.ready;

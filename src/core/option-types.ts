@@ -50,7 +50,7 @@ const TYPES = {
   ],
   tokens: [
     'a TokenSet or a function that returns it',
-    (value) => typeof value === 'function' || hasFunctions(value, 'findPrefixes'),
+    (value) => typeof value === 'function' || hasFunctions(value, 'findGrant'),
   ],
   tls: ['an object or a function that returns it', (value) => typeof value === 'function' || isObject(value)],
 } as const satisfies Record<string, readonly [wanted: string, accepts: (value: unknown) => boolean]>;

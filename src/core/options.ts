@@ -39,3 +39,11 @@ export function toGetter<T extends object | string>(value: ValueOrGetter<T> | un
   if (value === undefined || typeof value === 'function') return value as (() => T) | undefined;
   return () => value;
 }
+
+/** A bearer token for all API servers, or a function that returns the current one for the server with this URL. */
+export type ServerToken = string | ((serverUrl: string) => string | undefined);
+
+/** Converts a token for API servers to a getter; undefined stays undefined. */
+export function toTokenGetter(token: ServerToken | undefined): ((serverUrl: string) => string | undefined) | undefined {
+  return typeof token === 'string' ? () => token : token;
+}

@@ -1,5 +1,6 @@
 import type { ErrorCode } from './errors.js';
 import type { Endpoint, InstanceId, LeaseId, RegistryId, ReplicaId, ServerId } from './ids.js';
+import type { RemovalCause } from './registry-changes.js';
 import type {
   DeclaredState,
   InferredEnd,
@@ -9,6 +10,8 @@ import type {
   Replica,
   ReplicaState,
 } from './replica.js';
+import type { Scope } from './scope.js';
+import type { HostCounts } from './self-preservation.js';
 
 /** Source of time. */
 export interface Clock {
@@ -41,10 +44,19 @@ export interface Ids {
   createInstanceId(): InstanceId;
 }
 
-/** Log of a role. Each call writes one line. */
+/** The metrics of a process, as text. */
+export interface MetricsSource {
+  readonly contentType: string;
+  render(): Promise<string>;
+}
+
+/** Name of the event that a line of a log reports, and its fields in snake_case, for programs that read the log. */
+export type LogDetails = { readonly event: string } & Readonly<Record<string, string | number | undefined>>;
+
+/** Log of a role. Each call writes one line. The message has all details in words. */
 export interface Log {
-  info(message: string): void;
-  warn(message: string): void;
+  info(message: string, details?: LogDetails): void;
+  warn(message: string, details?: LogDetails): void;
 }
 
 /** Changes in the registry. `host` is the address of the lease's holder. */
@@ -60,7 +72,7 @@ export type RegistryEvent =
       readonly kind: 'removed';
       readonly replicaId: ReplicaId;
       /** Undefined when the store doesn't know why. */
-      readonly reason: LeaseEnd | undefined;
+      readonly reason: RemovalCause | undefined;
       /** Undefined for a lease that another API server granted. */
       readonly lease: EndedLease | undefined;
     }
@@ -93,6 +105,8 @@ export type RegistryEvent =
       readonly host: string;
       readonly code: ErrorCode;
       readonly reason: string;
+      /** The scope of the token that the request had. Undefined before the token is known. */
+      readonly scope?: Scope | undefined;
     }
   /** Most hosts went silent at once, or this process was paused: silent replicas are suspected instead of removed. */
   | { readonly kind: 'self_preservation_entered' }
@@ -122,6 +136,8 @@ export type ServerEvent =
   | { readonly kind: 'dead_peer_detection_unavailable'; readonly error: string }
   /** One check failed. The next one is made as usual; consecutive failures are one event. */
   | { readonly kind: 'dead_peer_detection_failed'; readonly error: string }
+  /** A request for a lease of another API server could not be forwarded to it. `owner` is the URL of that server. */
+  | { readonly kind: 'forwarding_failed'; readonly owner: string; readonly error: string }
   | { readonly kind: 'request_failed'; readonly method: string; readonly target: string; readonly error: string }
   /** Anyone who can reach `host` can register replicas. */
   | { readonly kind: 'registration_unprotected'; readonly host: string }
@@ -153,9 +169,46 @@ export type CallEvent =
  * error that it throws does not become the call's; it is reported as an uncaught exception.
  */
 export interface Tracer {
+  /** Called when a call starts. The result then traces its attempts. Default: only attempts are traced. */
+  startCall?(call: { readonly model: string | undefined }): CallTrace;
   /** Called when an attempt starts. */
   startAttempt(attempt: { readonly target: AttemptTarget; readonly attempt: number }): AttemptTrace;
 }
+
+/** The trace of one call with all its attempts. */
+export interface CallTrace extends Pick<Tracer, 'startAttempt'> {
+  /** Called once when the call has ended. Its result is that of its last attempt. */
+  end(): void;
+}
+
+/** Traces the calls that a worker or a gateway serves. */
+export interface ServerTracer {
+  /**
+   * Handles a call within its trace, which continues that of the caller if the headers name one. `handle` receives a function that
+   * ends the trace.
+   */
+  serve<T>(call: ServedCall, handle: (end: EndTrace) => T): T;
+  /** Adds details to the trace of the call that is handled now. */
+  annotate(details: TraceDetails): void;
+}
+
+/** A call that is served, by its method, such as `ModelInfer` or `POST`. */
+export interface ServedCall {
+  readonly protocol: 'grpc' | 'http';
+  readonly method: string;
+  /** Returns the value of a request header or of metadata. */
+  readonly getHeader: (name: string) => string | undefined;
+}
+
+/** Details of a trace, by the names of OpenTelemetry's conventions. */
+export type TraceDetails = Readonly<Record<string, string | number | undefined>>;
+
+/** Ends a trace. `error` is the code or the reason of a failure. */
+export type EndTrace = (result: {
+  readonly error?: string | undefined;
+  readonly details?: TraceDetails;
+  readonly name?: string;
+}) => void;
 
 /** The trace of one attempt. */
 export interface AttemptTrace {
@@ -182,6 +235,11 @@ export type StoreEvent<R extends Replica = Replica> =
   | { readonly kind: 'put'; readonly registration: Registration<R> }
   /** The registration after a change of its state, its capabilities or its cordon. */
   | { readonly kind: 'change'; readonly registration: Registration<R> }
+  /**
+   * A registration that this process put is only in this process, for this reason, or (undefined) is shared again. Stores that
+   * no other process shares have no such events.
+   */
+  | { readonly kind: 'sharing'; readonly lease: LeaseId; readonly problem: string | undefined }
   | {
       readonly kind: 'delete';
       readonly lease: LeaseId;
@@ -189,6 +247,17 @@ export type StoreEvent<R extends Replica = Replica> =
       /** Undefined when the store doesn't know why: one that mirrors other servers sees only that a registration is gone. */
       readonly end?: LeaseEnd | undefined;
     };
+
+/** Returns whether a registration can replace the present one of its replica id. */
+export type CanReplace = (present: Registration) => boolean;
+
+/** A lease that another API server granted. */
+export interface ForeignLease<R extends Replica = Replica> {
+  /** The name of the lease in the registrations and events of the store. Not the lease itself, if the store keeps that secret. */
+  readonly alias: LeaseId;
+  /** Undefined if no registration has the lease. */
+  readonly registration: Registration<R> | undefined;
+}
 
 /**
  * Keeps the registrations: at most one for each replica id, the newest. Several registries can share a store: each applies the
@@ -203,8 +272,11 @@ export interface RegistrationStore<in out R extends Replica = Replica> {
    * because it has waited long enough. Rejects when there won't be one. Later calls have the same result.
    */
   start(): Promise<void>;
-  /** Stores a registration. Atomically replaces the one with the same replica id. */
-  put(registration: Registration<R>): Promise<void>;
+  /**
+   * Stores a registration. Atomically replaces the one with the same replica id, unless `canReplace` returns false for it: then
+   * rejects with `permission_denied`. A shared store asks about each registration that it finds until this one is stored.
+   */
+  put(registration: Registration<R>, canReplace?: CanReplace): Promise<void>;
   /**
    * Atomically changes the registration with this lease. Does nothing if it was replaced or deleted. Keeps a cordon that is
    * newer than the one of the change.
@@ -217,6 +289,22 @@ export interface RegistrationStore<in out R extends Replica = Replica> {
    * unsubscribes.
    */
   subscribe(listener: (event: StoreEvent<R>) => void): () => void;
+  /**
+   * Looks up a lease that this process has not granted. Resolves to undefined if the store can't tell at present: it does not
+   * know all registrations of the other API servers. Default: no other server has leases.
+   */
+  findForeignLease?(lease: LeaseId): Promise<ForeignLease<R> | undefined>;
+  /**
+   * Maximum age of what the store knows about the registrations of other processes, in ms. Infinity before it has received a
+   * complete list. Undefined for a store that no other process shares: it is always up to date.
+   */
+  readonly stalenessMs?: number | undefined;
+  /** Sets the function that counts the hosts of this process, for the other processes that share the store. */
+  publishHosts?(count: () => HostCounts): void;
+  /** Returns the sum of the counts that the other processes have published recently. Default: no hosts. */
+  countOtherHosts?(): HostCounts;
+  /** Whether the store can be reached over the network at present. Undefined for a store in this process. */
+  readonly isConnected?: boolean | undefined;
   /**
    * Returns what doesn't work at present, each in a few words. The store accepts registrations all the same: they stay in
    * this process. Default: nothing.

@@ -1,6 +1,12 @@
 import type { ReplicaId, ServerId } from './ids.js';
 import type { LeaseEnd, Registration, Replica } from './replica.js';
 
+/** Reason of the removal of a replica from a list of those that match, while it is still registered. */
+export const NO_LONGER_MATCHES = 'no-longer-matches';
+
+/** Why a registration left a list. */
+export type RemovalCause = LeaseEnd | typeof NO_LONGER_MATCHES;
+
 /** A change of the list of registrations. */
 export interface RegistryChange<R extends Replica = Replica> {
   /** Number of the change: 1 for the first, and one more for each following one. */
@@ -11,7 +17,7 @@ export interface RegistryChange<R extends Replica = Replica> {
   /** The registration before the change; undefined if the id was not registered. */
   readonly previous: Registration<R> | undefined;
   /** Why the registration was removed. Undefined if it was not, or if the store doesn't know. */
-  readonly reason: LeaseEnd | undefined;
+  readonly reason: RemovalCause | undefined;
 }
 
 /** Reports the changes of a registry's list to subscribers, in the order in which they are applied. */
@@ -42,7 +48,7 @@ export class RegistryChanges<R extends Replica = Replica> {
   }
 
   /** Reports that a registration was removed; for the registry only. */
-  recordRemoval(previous: Registration<R>, reason: LeaseEnd | undefined): void {
+  recordRemoval(previous: Registration<R>, reason: RemovalCause | undefined): void {
     this.#record(previous.replica.id, undefined, previous, reason);
   }
 
@@ -50,7 +56,7 @@ export class RegistryChanges<R extends Replica = Replica> {
     replicaId: ReplicaId,
     registration: Registration<R> | undefined,
     previous: Registration<R> | undefined,
-    reason: LeaseEnd | undefined,
+    reason: RemovalCause | undefined,
   ): void {
     const change = { revision: ++this.#revision, replicaId, registration, previous, reason };
     for (const listener of this.#listeners) listener(change);

@@ -5,10 +5,12 @@ import type { LeaseId, RegistryId, ReplicaId, ServerId } from './ids.js';
 import type { SearchResult } from './index/capability-index.js';
 import type { PreparedFilter } from './index/prepared-filter.js';
 import type { PreparedQuery } from './index/prepared-query.js';
+import type { LeaseCounts } from './lease-counts.js';
 import { LeaseExpiry, type Silence } from './lease-expiry.js';
+import { type LeaseLocation, locateLease } from './lease-location.js';
 import { type CapabilityUpdate, LeaseRenewals, type RenewalResult } from './lease-renewals.js';
 import { createLease, type Lease, type LeaseHolder, LeaseTable, type LeaseTerms, toEndedLease } from './lease-table.js';
-import type { Clock, Events, Ids, Random, RegistrationStore, RegistryEvent, StoreEvent } from './ports.js';
+import type { CanReplace, Clock, Events, Ids, Random, RegistrationStore, RegistryEvent, StoreEvent } from './ports.js';
 import type { Protocol } from './protocol.js';
 import { estimateRegistrationBytes } from './registration-bytes.js';
 import { RegistryChanges } from './registry-changes.js';
@@ -27,6 +29,7 @@ import {
 import { ReplicaList } from './replica-list.js';
 import { ReplicaLoads } from './replica-loads.js';
 import type { ReplicaPage } from './replica-pages.js';
+import { type Scope, WHOLE_REGISTRY } from './scope.js';
 import { createSelfPreservation } from './self-preservation.js';
 
 /** Dependencies and limits of a registry. */
@@ -48,6 +51,8 @@ export interface KnownReplica<R extends Replica = Replica> {
 
 /** The live replicas. Grants and ends their leases, and picks a replica for a query. Returns replicas of the type that it was given. */
 export class Registry<R extends Replica = Replica> {
+  /** All capability objects can be seen and registered. See `RegistryAccess`. */
+  readonly scope: Scope = WHOLE_REGISTRY;
   /** The operators' decisions which replicas get no calls. */
   readonly cordons: Cordons<R>;
   /** The loads that replicas report. */
@@ -86,12 +91,31 @@ export class Registry<R extends Replica = Replica> {
     this.#expiry = new LeaseExpiry({ store, clock, events, leases, selfPreservation });
     this.#renewals = new LeaseRenewals({ clock, list: this.#list, leases, expiry: this.#expiry, limits });
     this.cordons = new Cordons({ store, clock, events, list: this.#list, leases });
+    store.publishHosts?.(() => selfPreservation.countHosts(leases.hosts, clock.nowMs()));
     this.#unsubscribe = store.subscribe((event) => this.#apply(event));
   }
 
   /** Id of the registry: API servers that share a store share it. Undefined until the store knows it. */
   get id(): RegistryId | undefined {
     return this.#store.registryId;
+  }
+
+  /** Whether most hosts fell silent at once, so that silent replicas are suspected instead of removed. */
+  get isInSelfPreservation(): boolean {
+    return this.#expiry.isInSelfPreservation;
+  }
+
+  /** Counts of the leases of this server. */
+  get leaseCounts(): LeaseCounts {
+    return this.#leases.counts;
+  }
+
+  /**
+   * Maximum age of what this server knows about the registrations of other servers, in ms. Infinity before the first complete
+   * list. Undefined if the registry isn't shared.
+   */
+  get stalenessMs(): number | undefined {
+    return this.#store.stalenessMs;
   }
 
   /**
@@ -119,9 +143,10 @@ export class Registry<R extends Replica = Replica> {
 
   /**
    * Registers a replica and grants it a lease. Replaces the registration with the same id. The replica is routable before this
-   * resolves. `holder` is called if the lease ends without the holder ending it.
+   * resolves. `holder` is called if the lease ends without the holder ending it. Rejects with `permission_denied` if `canReplace`
+   * returns false for the present registration of the id, here or at another API server.
    */
-  async register(replica: R, terms: LeaseTerms, holder: LeaseHolder): Promise<LeaseId> {
+  async register(replica: R, terms: LeaseTerms, holder: LeaseHolder, canReplace?: CanReplace): Promise<LeaseId> {
     const held = { id: replica.id, bytes: estimateRegistrationBytes(replica) };
     const lease = createLease(this.#ids.createLeaseId(), held, terms, holder, this.#clock.nowMs());
     this.#leases.grant(lease);
@@ -129,12 +154,15 @@ export class Registry<R extends Replica = Replica> {
       const sinceEpochMs = this.#clock.epochMs();
       const { id, declared: state, instance } = lease;
       const cordon = this.cordons.chooseForRegistration(replica.id, terms.cordon);
-      const { weight = 1 } = terms;
-      await this.#store.put({ lease: id, owner: this.#owner, instance, replica, state, sinceEpochMs, cordon, weight });
+      const { ownerUrl, weight = 1 } = terms;
+      const owner = this.#owner;
+      const registration = { lease: id, owner, ownerUrl, instance, replica, state, sinceEpochMs, cordon, weight };
+      await this.#store.put(registration, canReplace);
     } catch (error) {
       this.#leases.end(lease.id);
       throw error;
     }
+    this.#leases.counts.granted++;
     if (this.#leases.get(lease.id)) this.#expiry.watch(lease);
     return lease.id;
   }
@@ -151,7 +179,14 @@ export class Registry<R extends Replica = Replica> {
 
   /** Returns the result of a renewal that would find the lease ended; undefined if the lease is active. */
   findRenewalRefusal(id: LeaseId): 'superseded' | 'unknown' | undefined {
-    return this.#renewals.findRefusal(id);
+    const refusal = this.#renewals.findRefusal(id);
+    if (refusal) this.#leases.counts.addRenewal(refusal);
+    return refusal;
+  }
+
+  /** Finds out whether a lease is active, and which API server has it. */
+  locateLease(id: LeaseId): Promise<LeaseLocation<R>> {
+    return locateLease(id, { store: this.#store, leases: this.#leases, clock: this.#clock });
   }
 
   /** Records a sign of life of the lease's holder that is not a renewal. */
@@ -227,6 +262,13 @@ export class Registry<R extends Replica = Replica> {
     return { registration, lease: this.#leases.get(registration.lease) };
   }
 
+  /** Returns the registration that holds a lease which this server granted. Undefined if the lease has ended. */
+  findByLease(id: LeaseId): Registration<R> | undefined {
+    const lease = this.#leases.get(id);
+    const registration = lease && this.#list.get(lease.replicaId);
+    return registration?.lease === id ? registration : undefined;
+  }
+
   /** Ends every lease of this registry and notifies the holders. Does not close the store, because others can use it. */
   async close(): Promise<void> {
     await Promise.all([...this.#leases.listActive()].map(({ id }) => this.#store.delete(id, 'shutdown')));
@@ -248,6 +290,9 @@ export class Registry<R extends Replica = Replica> {
         break;
       case 'change':
         this.#applyChange(event.registration);
+        break;
+      case 'sharing':
+        this.#leases.get(event.lease)?.onSharing?.(event.problem);
         break;
       case 'delete':
         this.#applyDelete(event.lease, event.replicaId, event.end);

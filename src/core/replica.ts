@@ -44,6 +44,8 @@ export interface Registration<R extends Replica = Replica> {
   readonly lease: LeaseId;
   /** The API server that granted the lease. */
   readonly owner: ServerId;
+  /** The URL at which the owner takes requests for the lease. Undefined if it did not report one. */
+  readonly ownerUrl: string | undefined;
   /** The process that registered it, and the number of its last change. Undefined if it did not report them. */
   readonly instance: NumberedInstance | undefined;
   readonly replica: R;

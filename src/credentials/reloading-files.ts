@@ -77,7 +77,8 @@ class ReloadingFiles<T> {
     // Settled files need no digest. Not loading node:crypto keeps short commands fast.
     this.#usedDigest = isSettled ? undefined : computeDigest(texts);
     this.#seen = { stamp: stamp.text, digest: this.#usedDigest, sinceMs: this.#checkedAtMs, isSettled };
-    for (const problem of new Set(files.flatMap(findAccessProblems))) ports.log.warn(problem);
+    for (const problem of new Set(files.flatMap(findAccessProblems)))
+      ports.log.warn(problem, { event: 'file_access_problem' });
   }
 
   /** Returns the current value, after reloading the files if the last check is long enough ago. */
@@ -89,7 +90,11 @@ class ReloadingFiles<T> {
         if (this.#reload(nowMs)) this.#problem = undefined;
       } catch (error) {
         const problem = getErrorMessage(error);
-        if (problem !== this.#problem) this.#ports.log.warn(`${problem}; the previous content stays in use`);
+        if (problem !== this.#problem)
+          this.#ports.log.warn(`${problem}; the previous content stays in use`, {
+            event: 'reload_failed',
+            error: problem,
+          });
         this.#problem = problem;
       }
     }
@@ -113,7 +118,8 @@ class ReloadingFiles<T> {
     if (!this.#seen.isSettled && !texts.every(isComplete)) return false;
     this.#value = this.#format.parse(texts);
     this.#usedDigest = digest;
-    this.#ports.log.info(`reloaded: ${this.#files.map(({ path }) => path).join(', ')}`);
+    const files = this.#files.map(({ path }) => path).join(', ');
+    this.#ports.log.info(`reloaded: ${files}`, { event: 'reloaded', files });
     return true;
   }
 

@@ -1,27 +1,44 @@
 // A default import, because a named import of `hash` fails on older Node.js versions before the version check can report it.
 import crypto from 'node:crypto';
-import { isToken, parseTokenLines } from './token-file.js';
+import { type Scope, WHOLE_REGISTRY } from '../core/scope.js';
+import { isToken, parseTokenLines, type TokenLine } from './token-file.js';
+
+/** The uses that a token allows. */
+export interface TokenGrant {
+  /** Prefixes of the replica ids that it can register, one per line with the token. */
+  readonly prefixes: readonly string[];
+  /** The part of the registry that it can see and register. */
+  readonly scope: Scope;
+}
 
 /** A set of valid tokens. It stores only digests, so that no token can be leaked by mistake. */
 export class TokenSet {
-  readonly #known: readonly { readonly digest: Uint8Array; readonly prefix: string }[];
+  /** The scopes of the tokens that are limited to a part of the registry. */
+  readonly scopes: readonly Scope[];
+  readonly #known: readonly (Omit<TokenLine, 'token'> & { readonly digest: Uint8Array })[];
 
   /**
-   * Creates a set from the lines of a token file: `TOKEN`, or `TOKEN PREFIX` for a token that can only register replica
-   * ids with that prefix. Ignores empty lines and lines that begin with `#`. Throws `usage` for invalid lines, and if
-   * there is no token. The message contains `where`, never a token.
+   * Creates a set from the lines of a token file: `TOKEN`, `TOKEN PREFIX` for a token that can only register replica ids with that
+   * prefix, or `TOKEN prefix=PREFIX KEY=VALUE ...` for one that is also limited to capability objects with these pairs. Ignores empty
+   * lines and lines that begin with `#`. Throws `usage` for invalid lines, and if there is no token. The message contains `where`, never
+   * a token.
    */
   constructor(lines: readonly string[], where = 'the tokens') {
-    this.#known = parseTokenLines(lines, where).map(({ token, prefix }) => ({ digest: hashToken(token), prefix }));
+    this.#known = parseTokenLines(lines, where).map(({ token, prefix, scope }) => ({
+      digest: hashToken(token),
+      prefix,
+      scope,
+    }));
+    this.scopes = this.#known.map(({ scope }) => scope).filter((scope) => scope !== WHOLE_REGISTRY);
   }
 
   /**
-   * Finds the prefixes of the replica ids that a token can register, one per line with the token. Returns an empty list
-   * for an unknown token. Takes the digest from {@link hashToken}, which can be used for several sets. Takes the same
-   * time for every token.
+   * Finds what a token can be used for. Returns undefined for an unknown token. Takes the digest from {@link hashToken}, which can be
+   * used for several sets. Takes the same time for every token.
    */
-  findPrefixes(digest: Uint8Array): readonly string[] {
-    return this.#known.filter((known) => crypto.timingSafeEqual(known.digest, digest)).map(({ prefix }) => prefix);
+  findGrant(digest: Uint8Array): TokenGrant | undefined {
+    const lines = this.#known.filter((known) => crypto.timingSafeEqual(known.digest, digest));
+    return lines[0] && { prefixes: lines.map(({ prefix }) => prefix), scope: lines[0].scope };
   }
 }
 

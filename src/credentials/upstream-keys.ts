@@ -8,7 +8,7 @@ export type UpstreamKeys = ReadonlyMap<string, string>;
 
 /**
  * Parses the lines of a file with keys for model servers: `ORIGIN KEY`. Ignores empty lines and lines that begin with `#`. Throws
- * `usage` for invalid lines, and if there is no key. The message contains `where`, never a key.
+ * `usage` for invalid lines, for a second key of an origin, and if there is no key. The message contains `where`, never a key.
  */
 export function parseUpstreamKeys(lines: readonly string[], where: string): UpstreamKeys {
   const keys = new Map<string, string>();
@@ -18,7 +18,10 @@ export function parseUpstreamKeys(lines: readonly string[], where: string): Upst
     const place = `${where}: line ${index + 1}`;
     if (key === '' || rest.length > 0) throw new AnyserveError('usage', `${place} is not ORIGIN KEY`);
     if (!isToken(key)) throw new AnyserveError('usage', `${place}: its key has a comma or a non-ASCII character`);
-    keys.set(parseOrigin(origin, place), key);
+    const parsed = parseOrigin(origin, place);
+    if (keys.has(parsed))
+      throw new AnyserveError('usage', `${place}: ${parsed} has a key already; give one for each origin`);
+    keys.set(parsed, key);
   }
   if (keys.size === 0)
     throw new AnyserveError('usage', `${where}: it contains no key; give lines such as: https://gpu7:8000 KEY`);

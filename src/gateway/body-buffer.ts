@@ -30,6 +30,8 @@ export class BodyBuffer {
         if (result.kind !== 'read') this.release(bytes);
         resolve(result);
       };
+      // A caller that gets this response early does not send the rest.
+      if (Number(request.headers['content-length'] ?? 0) > this.#maxBodyBytes) finish({ kind: 'too_large' });
       request.on('data', (piece: Buffer) => {
         // The rest of a refused body is read and discarded, because the response needs the connection.
         if (isDone) return;

@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { TableDiscovery } from '../client/balancing/table-discovery.js';
 import type { Cancellation } from '../client/cancellation.js';
 import type { ReplicaId } from '../core/ids.js';
 import type { Protocol } from '../core/protocol.js';
 import type { CallPath } from './call-paths.js';
 import type { RequestModel } from './request-model.js';
 import type { RelayEnd, RelayOptions } from './response-relay.js';
-import type { Steering } from './steering.js';
 
 /** A call of a model, as a backend needs it. */
 export interface BackendCall {
@@ -15,10 +15,11 @@ export interface BackendCall {
   readonly search: string;
   /** Name of the model at the replicas. */
   readonly target: string;
+  /** The replicas of the target that the call can go to. */
+  readonly discovery: TableDiscovery;
   readonly read: RequestModel;
   /** The body, with the name of the target as its model. */
   readonly body: readonly Buffer[];
-  readonly steering: Steering;
   readonly affinity: string | undefined;
   /** Called when an attempt begins. */
   readonly onAttempt: () => void;

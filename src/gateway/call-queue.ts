@@ -11,8 +11,8 @@ export interface QueueLimits {
 
 /** A call that can wait. */
 export interface QueuedCall<T> {
-  /** Calls with the same text wait for the same replicas, in the order of their arrival. */
-  readonly line: string;
+  /** Returns a text for the replicas that the call can go to. Calls with the same text wait in the order of their arrival. */
+  getLine(): string;
   /**
    * Makes the call. Calls `onAttempt` when a replica takes it, because the call does not wait any more then. Rejects with a
    * {@link BusyError} if no replica does.
@@ -57,14 +57,14 @@ export class CallQueue {
 
   /** Makes a call. If no replica takes it, waits for one. Rejects with a {@link BusyError} if that takes too long. */
   async run<T>(call: QueuedCall<T>): Promise<T> {
-    let busy = this.#lines.has(call.line) ? createLineError() : undefined;
+    let busy = this.#length > 0 && this.#lines.has(call.getLine()) ? createLineError() : undefined;
     const waitsUntilMs = this.#clock.nowMs() + this.#limits.queueTimeoutMs;
     let place: Place | undefined;
     try {
       for (;;) {
         if (busy) {
-          place = this.#lines.get(call.line)?.has(place as Place) ? place : this.#enter(call, busy);
-          await this.#waitForTurn(place as Place, call, busy, waitsUntilMs);
+          if (!place || !this.#lines.get(place.line)?.has(place)) place = this.#enter(call, busy);
+          await this.#waitForTurn(place, call, busy, waitsUntilMs);
         }
         try {
           return await call.make(() => place && this.#leave(place));
@@ -78,10 +78,11 @@ export class CallQueue {
     }
   }
 
-  #enter({ line, isBusy }: QueuedCall<unknown>, busy: BusyError): Place {
+  #enter(call: QueuedCall<unknown>, busy: BusyError): Place {
     if (this.#length >= this.#limits.maxQueuedCalls) throw busy;
     this.#length++;
-    const place = { line, isBusy, notBeforeMs: 0, wake: () => {} };
+    const line = call.getLine();
+    const place = { line, isBusy: call.isBusy, notBeforeMs: 0, wake: () => {} };
     const places = this.#lines.get(line);
     if (places) places.add(place);
     else this.#lines.set(line, new Set([place]));

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { InferenceCall, InferenceCaller, InferenceStream } from '../client/inference-caller.js';
-import type { ModelFleet } from '../client/model-fleet.js';
+import type { InferenceCall, InferenceStream } from '../client/inference-caller.js';
+import type { GrpcCalls } from '../client/lazy-inference-caller.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
 import type { ReplicaId } from '../core/ids.js';
@@ -19,8 +19,7 @@ import { createChatRequest, createCompletionRequest, type TextRequest } from './
 
 /** Options of a {@link GrpcBackend}. */
 export interface GrpcBackendOptions {
-  readonly fleet: ModelFleet;
-  readonly caller: InferenceCaller;
+  readonly caller: GrpcCalls;
   /** Returns a new id of a response, without its prefix. */
   readonly createId: () => string;
   readonly clock: Clock;
@@ -84,9 +83,9 @@ export class GrpcBackend implements CallBackend {
   }
 
   #createCall(call: BackendCall, request: InferenceCall['request']): InferenceCall {
-    const { steering, target, path, affinity, onAttempt, onBegin } = call;
+    const { discovery, path, affinity, onAttempt, onBegin } = call;
     return {
-      discovery: this.#options.fleet.getDiscovery(target, this.protocol, steering.conditions, steering.text),
+      discovery,
       request,
       settings: { affinity, failWhenBusy: true, onBegin },
       timeoutMs: path.isText ? DEFAULTS.textCallTimeoutMs : DEFAULTS.callTimeoutMs,

@@ -1,12 +1,10 @@
 import type { HttpCaller, OpenHttpCall } from '../client/http-calls/http-caller.js';
-import type { ModelFleet } from '../client/model-fleet.js';
 import { DEFAULTS } from '../core/defaults.js';
 import type { BackendCall, CallBackend, OpenResponse } from './call-backend.js';
 import { isEventStream, relayResponse } from './response-relay.js';
 
 /** Options of an {@link HttpBackend}. */
 export interface HttpBackendOptions {
-  readonly fleet: ModelFleet;
   readonly caller: HttpCaller;
   /** Selects the request headers to pass on. */
   readonly filterHeaders: (rawHeaders: readonly string[]) => string[];
@@ -26,18 +24,17 @@ export class HttpBackend implements CallBackend {
   }
 
   async open(call: BackendCall): Promise<OpenResponse> {
-    const { fleet, caller, filterHeaders } = this.#options;
-    const { request, path, target, steering } = call;
-    const discovery = fleet.getDiscovery(target, this.protocol, steering.conditions, steering.text);
+    const { caller, filterHeaders } = this.#options;
+    const { request, path } = call;
     const timeoutMs = path.isText ? DEFAULTS.textCallTimeoutMs : DEFAULTS.callTimeoutMs;
     const opened = await caller.open(
-      discovery,
+      call.discovery,
       {
         method: request.method ?? 'POST',
         path: path.path + call.search,
         headers: filterHeaders(request.rawHeaders),
         body: call.body,
-        model: target,
+        model: call.target,
         onAttempt: call.onAttempt,
       },
       { affinity: call.affinity, failWhenBusy: true, onBegin: call.onBegin },

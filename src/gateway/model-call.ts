@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Cancellation } from '../client/cancellation.js';
 import { describeFailure } from '../client/http-calls/call-error.js';
 import { AnyserveError } from '../core/errors.js';
+import type { EndTrace } from '../core/ports.js';
 import type { FinishedCall, TokenUsage } from '../telemetry/finished-call.js';
 import type { CallPath } from './call-paths.js';
 import type { Caller } from './steering.js';
@@ -20,6 +21,12 @@ export class ModelCall {
   model: string | undefined;
   replicaId: string | undefined;
   attempts = 0;
+  /** Ends the trace of the call. */
+  endTrace: EndTrace | undefined;
+  /** Index among the calls in progress. */
+  position = 0;
+  /** Whether it waits for a replica. */
+  isWaiting = false;
   /** Whether the caller has closed its connection before the end of the response. */
   isAbandoned = false;
   /** The tokens that the response says it used. */

@@ -1,37 +1,33 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { TableDiscovery } from '../client/balancing/table-discovery.js';
 import { BusyError } from '../client/connection-errors.js';
 import { getAffinityKey } from '../client/http-calls/affinity-key.js';
 import { createRetryHeaders, findStatusError, STATEFUL_ERROR, toOpenaiError } from '../client/http-calls/call-error.js';
 import { filterResponseHeaders, replaceHeaders } from '../client/http-calls/forwarded-headers.js';
 import type { HttpStatusError } from '../client/http-calls/http-failure.js';
-import { createUnknownModelError, isTooLong } from '../client/http-calls/model-list.js';
+import { isTooLong } from '../client/http-calls/model-list.js';
 import { createRequestError, type OpenaiError, sendOpenaiError } from '../client/http-calls/openai-error.js';
 import type { ModelFleet } from '../client/model-fleet.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
-import type { Clock, Random } from '../core/ports.js';
-import type { Protocol } from '../core/protocol.js';
+import type { Clock, EndTrace, Random } from '../core/ports.js';
 import { quote, truncateText } from '../core/quoting.js';
-import type { FinishedCall } from '../telemetry/finished-call.js';
-import type { Aliases } from './aliases.js';
+import { type FinishedCall, toTraceResult } from '../telemetry/finished-call.js';
 import type { BodyBuffer } from './body-buffer.js';
-import type { CallBackend, OpenResponse } from './call-backend.js';
+import type { OpenResponse } from './call-backend.js';
 import type { CallPath } from './call-paths.js';
 import { CallQueue, type QueueLimits } from './call-queue.js';
+import { CallsInProgress } from './calls-in-progress.js';
 import { ABORTED_STATUS, ModelCall } from './model-call.js';
+import type { CallRoute, ModelRoutes } from './model-routes.js';
 import { type RequestModel, readRequestModel, replaceModel } from './request-model.js';
-import { endResponse, READ_TIMEOUT_MS } from './response-relay.js';
+import { endResponse, READ_TIMEOUT_MS, writeHead } from './response-relay.js';
 import type { Caller } from './steering.js';
-import { type Steering, SteeringHeaders } from './steering.js';
 import { findTokenUsage } from './token-usage.js';
 
 /** Options of {@link ModelCalls}. */
 export interface ModelCallsOptions extends QueueLimits {
   readonly fleet: ModelFleet;
-  /** Ways of calling replicas, the preferred one first. */
-  readonly backends: readonly CallBackend[];
+  readonly routes: ModelRoutes;
   readonly bodies: BodyBuffer;
-  readonly aliases: Aliases;
   /** Whether calls of one conversation go to the same replica. */
   readonly hasAffinity: boolean;
   /** Timeout for a caller that reads nothing of its response, in ms. Default: 30,000. */
@@ -53,9 +49,8 @@ const REPLICA_HEADER = 'x-anyserve-replica';
 /** Handles calls of models: finds the model in the request, calls a replica of it, and sends its response to the caller. */
 export class ModelCalls {
   readonly #options: ModelCallsOptions;
-  readonly #steering = new SteeringHeaders();
   readonly #readTimeoutMs: number;
-
+  readonly #inProgress = new CallsInProgress();
   readonly #queue: CallQueue;
 
   constructor(options: ModelCallsOptions) {
@@ -64,26 +59,9 @@ export class ModelCalls {
     this.#readTimeoutMs = options.readTimeoutMs ?? READ_TIMEOUT_MS;
   }
 
-  /** Number of calls that wait for a replica. */
-  get waitingCount(): number {
-    return this.#queue.length;
-  }
-
-  /** Returns whether a replica offers a model to a caller. */
-  isOffered(model: string, caller: Caller): boolean {
-    if (isTooLong(model)) return false;
-    const steering = this.#steering.read([], caller);
-    return !('problem' in steering) && this.#countReplicas([model], steering) > 0;
-  }
-
-  /** Creates the error for a name that stands for no model which is offered to a caller. */
-  createUnknownModelError(model: string, caller: Caller): OpenaiError {
-    return createUnknownModelError(model, this.#options.fleet.listModels(), (name) => this.isOffered(name, caller));
-  }
-
-  /** Returns whether a name is that of a model which is offered to a caller, or an alias of one. */
-  #isNamed(name: string, caller: Caller): boolean {
-    return (this.#options.aliases.get(name) ?? [name]).some((model) => this.isOffered(model, caller));
+  /** The calls in progress. */
+  listInProgress(): Iterable<ModelCall> {
+    return this.#inProgress;
   }
 
   /** Handles a request. `search` is the query string with its `?`. Never rejects. */
@@ -93,9 +71,12 @@ export class ModelCalls {
     path: CallPath,
     search: string,
     caller: Caller,
+    endTrace?: EndTrace,
   ): Promise<void> {
     const { bodies, clock } = this.#options;
     const call = new ModelCall(request, response, path, search, caller, clock.nowMs());
+    call.endTrace = endTrace;
+    this.#inProgress.add(call);
     const body = await bodies.read(request);
     if (body.kind === 'aborted') return this.#finish(call, ABORTED_STATUS, 0, undefined);
     if (body.kind !== 'read') return this.#refuse(call, BODY_ERRORS[body.kind]);
@@ -115,31 +96,33 @@ export class ModelCalls {
    * that is refused.
    */
   async #open(call: ModelCall, pieces: readonly Buffer[]): Promise<OpenResponse | OpenaiError> {
-    const { fleet, aliases, hasAffinity } = this.#options;
+    const { fleet, routes, hasAffinity } = this.#options;
     const read = readRequestModel(pieces, call.contentType);
     if (read.kind === 'refused') return createRequestError(read.message);
     const { name } = read.model;
-    if (isTooLong(name) && !aliases.has(name)) {
+    if (isTooLong(name) && !routes.isAlias(name)) {
       call.model = truncateText(name, MAX_LOGGED_UNITS);
-      return this.createUnknownModelError(name, call.caller);
+      return routes.createUnknownModelError(name, call.caller);
     }
     call.model = name;
-    const steering = this.#steering.read(call.request.rawHeaders, call.caller);
+    const steering = routes.readSteering(call.request.rawHeaders, call.caller);
     if ('problem' in steering) return createRequestError(steering.problem);
     if (!fleet.isLoaded) await fleet.waitForList();
-    const targets = aliases.get(name) ?? [name];
-    if (read.hasPreviousResponse && this.#countReplicas(targets, steering, ['http']) !== 1) return STATEFUL_ERROR;
+    const targets = routes.listTargets(name);
+    if (read.hasPreviousResponse && !routes.hasOneEngine(targets, steering)) return STATEFUL_ERROR;
     const affinity = steering.affinity ?? (hasAffinity ? getAffinityKey(read, pieces) : undefined);
-    const request = { read, pieces, steering, affinity };
-    const routes = targets.flatMap((target) => this.#listRoutes(call.path, target, steering));
-    if (routes.length === 0) return createProtocolError(name, call.path);
+    const request = { read, pieces, affinity };
+    const possible = targets.flatMap((target) => routes.list(call.path, target, steering));
+    if (possible.length === 0) return createProtocolError(name, call.path);
     return this.#queue.run({
-      line: `${targets.join('\n')}\n${steering.text}`,
-      make: (onAttempt) => this.#openAny(call, routes, request, onAttempt),
-      isBusy: () =>
-        routes.every(({ target, backend }) => this.#getDiscovery(target, backend.protocol, steering).isBusy),
+      getLine: () => `${targets.join('\n')}\n${steering.text}`,
+      make: (onAttempt) => this.#openAny(call, possible, request, onAttempt),
+      isBusy: () => possible.every(({ discovery }) => discovery.isBusy),
       canRepeat: () => call.attempts < MAX_ATTEMPTS && !call.isAbandoned,
-      onWait: (stop) => call.cancelWith({ cancel: stop }),
+      onWait: (stop) => {
+        call.isWaiting = true;
+        call.cancelWith({ cancel: stop });
+      },
     });
   }
 
@@ -163,25 +146,10 @@ export class ModelCalls {
     throw new AnyserveError('no_match', `no replica offers the model ${call.model}`);
   }
 
-  /**
-   * Lists the backends with replicas of a model, in the order in which they are tried. For a model without any replica, it is the
-   * first backend, which waits for replicas after the start of an API server.
-   */
-  #listRoutes(path: CallPath, target: string, steering: Steering): readonly CallRoute[] {
-    const { backends } = this.#options;
-    const found = backends.filter(({ protocol }) => this.#countReplicas([target], steering, [protocol]) > 0);
-    const usable = (found.length > 0 ? found : backends.slice(0, 1)).filter((backend) => backend.supports(path));
-    return usable.map((backend) => ({ target, backend }));
-  }
-
-  #getDiscovery(target: string, protocol: Protocol, { conditions, text }: Steering): TableDiscovery {
-    return this.#options.fleet.getDiscovery(target, protocol, conditions, text);
-  }
-
   #openAt(
     call: ModelCall,
-    { target, backend }: CallRoute,
-    { read, pieces, steering, affinity }: RoutedRequest,
+    { target, backend, discovery }: CallRoute,
+    { read, pieces, affinity }: RoutedRequest,
     onAttempt: () => void,
   ): Promise<OpenResponse> {
     return backend.open({
@@ -189,12 +157,13 @@ export class ModelCalls {
       path: call.path,
       search: call.search,
       target,
+      discovery,
       read,
       body: target === read.model.name ? pieces : replaceModel(pieces, read, target),
-      steering,
       affinity,
       onAttempt: () => {
         call.attempts++;
+        call.isWaiting = false;
         onAttempt();
       },
       onBegin: (cancellation) => call.cancelWith(cancellation),
@@ -235,15 +204,17 @@ export class ModelCalls {
     error: AnyserveError,
   ): void {
     const received = filterResponseHeaders(headers, status);
-    call.response.writeHead(status, reason, replaceHeaders(received, createRetryHeaders(error, call.attempts)));
+    writeHead(call.response, status, reason, replaceHeaders(received, createRetryHeaders(error, call.attempts)));
     for (const piece of body) call.response.write(piece);
     endResponse(call.response, this.#readTimeoutMs);
     this.#finish(call, status, 0, error);
   }
 
-  #toOpenaiError({ model = '', caller, attempts }: ModelCall, error: AnyserveError): OpenaiError {
-    const isUnknown = error.code === 'no_match' && !this.#isNamed(model, caller);
-    return isUnknown ? this.createUnknownModelError(model, caller) : toOpenaiError(error, attempts);
+  #toOpenaiError({ model = '', caller, attempts, request }: ModelCall, error: AnyserveError): OpenaiError {
+    const { routes } = this.#options;
+    const noMatch =
+      error.code === 'no_match' ? routes.createNoMatchError(model, request.rawHeaders, caller) : undefined;
+    return noMatch ?? toOpenaiError(error, attempts);
   }
 
   #refuse(call: ModelCall, error: OpenaiError): void {
@@ -253,31 +224,17 @@ export class ModelCalls {
 
   #finish(call: ModelCall, status: number, responseBytes: number, error: unknown): void {
     const { onFinish, clock } = this.#options;
-    onFinish(call.describe(status, responseBytes, error, clock.nowMs()));
+    this.#inProgress.remove(call);
+    const finished = call.describe(status, responseBytes, error, clock.nowMs());
+    call.endTrace?.(toTraceResult(finished));
+    onFinish(finished);
   }
-
-  #countReplicas(
-    targets: readonly string[],
-    steering: Steering,
-    protocols: readonly Protocol[] = this.#options.backends.map(({ protocol }) => protocol),
-  ): number {
-    const count = (target: string): number =>
-      protocols.reduce((sum, protocol) => sum + this.#getDiscovery(target, protocol, steering).count, 0);
-    return Math.max(0, ...targets.map(count));
-  }
-}
-
-/** A model at the replicas of one protocol. */
-interface CallRoute {
-  readonly target: string;
-  readonly backend: CallBackend;
 }
 
 /** A request that can be sent to a replica. */
 interface RoutedRequest {
   readonly read: RequestModel;
   readonly pieces: readonly Buffer[];
-  readonly steering: Steering;
   readonly affinity: string | undefined;
 }
 

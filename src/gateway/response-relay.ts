@@ -4,6 +4,7 @@ import { getHeader } from '../client/http-calls/http-failure.js';
 import type { BodySink, IncomingResponse } from '../client/http-calls/incoming-response.js';
 import { serializeOpenaiError } from '../client/http-calls/openai-error.js';
 import { AnyserveError } from '../core/errors.js';
+import { ResponseBody } from './response-body.js';
 import { BodyTail } from './token-usage.js';
 
 /** Default timeout for a caller that reads nothing of its response, in ms. */
@@ -50,10 +51,24 @@ export function relayResponse(
   }
   // Node sends what is written before `uncork` in one system call.
   response.cork();
-  response.writeHead(status, reason, headers);
+  writeHead(response, status, reason, headers);
   incoming.pipe(new Relay(incoming, response, readTimeoutMs, onEnd));
   incoming.resume();
   response.uncork();
+}
+
+/**
+ * Writes the head of a response. With headers that were set before, such as those for web pages, `writeHead` of Node.js 20 keeps
+ * only the last one of repeated headers. `headers` has names and values in turn.
+ */
+export function writeHead(response: ServerResponse, status: number, reason: string, headers: readonly string[]): void {
+  if (response.getHeaderNames().length === 0) {
+    response.writeHead(status, reason, headers as string[]);
+    return;
+  }
+  for (let index = 0; index < headers.length; index += 2)
+    response.appendHeader(headers[index] as string, headers[index + 1] ?? '');
+  response.writeHead(status, reason);
 }
 
 /**
@@ -71,7 +86,7 @@ function sendWhole(
   if (bytes > 0 && getHeader(head.headers, 'content-length') === undefined)
     headers.push('content-length', String(bytes));
   response.cork();
-  response.writeHead(head.status, head.reason, headers);
+  writeHead(response, head.status, head.reason, headers);
   if (bytes <= MAX_STRING_BYTES) response.write(toLatin1(pieces), 'latin1');
   else for (const piece of pieces) response.write(piece);
   // Before `end`, which would add an empty string to what is written, and so make it several buffers.
@@ -96,11 +111,13 @@ function toLatin1(pieces: readonly Buffer[]): string {
 class Relay implements BodySink {
   readonly #incoming: IncomingResponse;
   readonly #response: ServerResponse;
+  readonly #body: ResponseBody;
   readonly #readTimeoutMs: number;
   readonly #onEnd: (end: RelayEnd) => void;
   readonly #tail = new BodyTail();
   #bytes = 0;
   #isWaiting = false;
+  #isDone = false;
 
   constructor(
     incoming: IncomingResponse,
@@ -110,6 +127,7 @@ class Relay implements BodySink {
   ) {
     this.#incoming = incoming;
     this.#response = response;
+    this.#body = new ResponseBody(response);
     this.#readTimeoutMs = readTimeoutMs;
     this.#onEnd = onEnd;
   }
@@ -117,17 +135,25 @@ class Relay implements BodySink {
   onBody(bytes: Buffer): void {
     this.#bytes += bytes.length;
     this.#tail.add(bytes);
-    if (!this.#response.write(bytes) && !this.#isWaiting) this.#waitForCaller();
+    if (!this.#body.write(bytes) && !this.#isWaiting) this.#waitForCaller();
   }
 
   onEnd(): void {
+    this.#isDone = true;
     endResponse(this.#response, this.#readTimeoutMs);
     this.#onEnd({ error: undefined, bytes: this.#bytes, tail: this.#tail.pieces });
   }
 
   onFailure(error: unknown): void {
-    if (isEventStream(this.#incoming.head.headers)) this.#response.write(createErrorEvent(error));
-    breakOff(this.#response, this.#readTimeoutMs);
+    this.#isDone = true;
+    const { headers } = this.#incoming.head;
+    const hasLength = getHeader(headers, 'content-length') !== undefined;
+    // Callers would take an event for the rest of a body with a length, or read the part of a cut event, which is not valid JSON.
+    const hasEvent = isEventStream(headers) && !hasLength && endsEvent(this.#tail.pieces);
+    if (hasEvent) this.#body.write(Buffer.from(createErrorEvent(error)));
+    const { chunkedEncoding, shouldKeepAlive } = this.#response;
+    if (hasEvent || hasLength || (chunkedEncoding && shouldKeepAlive)) breakOff(this.#response, this.#readTimeoutMs);
+    else resetConnection(this.#response);
     this.#onEnd({ error, bytes: this.#bytes, tail: this.#tail.pieces });
   }
 
@@ -137,7 +163,9 @@ class Relay implements BodySink {
     this.#isWaiting = true;
     this.#incoming.pause();
     socket?.setTimeout(this.#readTimeoutMs);
-    this.#response.once('drain', () => {
+    this.#body.onceDrained(() => {
+      // The socket can already send the next response.
+      if (this.#isDone) return;
       this.#isWaiting = false;
       socket?.setTimeout(0);
       this.#incoming.resume();
@@ -154,14 +182,29 @@ export function breakOff({ socket }: ServerResponse, readTimeoutMs: number): voi
   setImmediate(() => socket?.destroySoon());
 }
 
-/** Returns whether a response is a stream of events. */
-export function isEventStream(headers: readonly string[]): boolean {
-  return getHeader(headers, 'content-type')?.startsWith('text/event-stream') ?? false;
+/**
+ * Resets the connection of a caller that would take its end for the end of the body: with HTTP/1.0, which nginx uses by default, and
+ * undici after `Connection: close`. TLS has no reset: its connection closes without the alert that ends it.
+ */
+function resetConnection({ socket }: ServerResponse): void {
+  if (!socket) return;
+  if ('encrypted' in socket) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
-/** Creates an event with an error in OpenAI's form, for a stream that breaks off. The empty lines end an event that was cut off. */
+/** Returns whether a response is a stream of events. */
+export function isEventStream(headers: readonly string[]): boolean {
+  return /^text\/event-stream\s*(?:;|$)/i.test(getHeader(headers, 'content-type') ?? '');
+}
+
+/** Returns whether the last bytes of a stream are an empty line, which ends an event. Lines end with CRLF, LF or CR. */
+function endsEvent(tail: readonly Buffer[]): boolean {
+  return /(?:\n|\r(?!\n))(?:\r\n|\n|\r)$/.test(Buffer.concat(tail).toString('latin1'));
+}
+
+/** Creates an event with an error in OpenAI's form, for a stream that breaks off. */
 export function createErrorEvent(error: unknown): string {
   const message = error instanceof AnyserveError ? error.message : 'the response broke off';
   const data = serializeOpenaiError({ status: 502, message, type: 'server_error', code: 'incomplete_response' });
-  return `\n\nevent: error\ndata: ${data}\n\n`;
+  return `event: error\ndata: ${data}\n\n`;
 }

@@ -18,8 +18,11 @@ export interface Caller {
 /** The caller of a gateway without keys. */
 export const ANONYMOUS: Caller = { name: undefined, canSteer: true, selector: EMPTY_SELECTOR };
 
-/** Finds the caller by the values of a request's `authorization` headers; undefined for an unknown key. */
-export type FindCaller = (authorization: readonly string[]) => Caller | undefined;
+/**
+ * Finds the caller by the values of a request's `authorization` headers; undefined for an unknown key. `connection` is the same object
+ * for all requests of a connection.
+ */
+export type FindCaller = (authorization: readonly string[], connection: object) => Caller | undefined;
 
 /** Which replicas of a model a request wants. */
 export interface Steering {
@@ -35,7 +38,7 @@ const SELECTOR_HEADER = 'x-anyserve-selector';
 const PREFER_HEADER = 'x-anyserve-prefer';
 const AFFINITY_HEADER = 'x-anyserve-affinity';
 
-const HEADER_PREFIX = /^x-anyserve-/i;
+const HEADER_PREFIX = 'x-anyserve-';
 
 /** Maximum number of different conditions that are kept parsed. */
 const MAX_CONDITIONS = 1000;
@@ -69,7 +72,11 @@ export class SteeringHeaders {
 }
 
 function hasSteeringHeader(rawHeaders: readonly string[]): boolean {
-  for (let index = 0; index < rawHeaders.length; index += 2)
-    if (HEADER_PREFIX.test(rawHeaders[index] as string)) return true;
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index] as string;
+    // Few names are as long, and a comparison of lengths is a fraction of that of letters.
+    if (name.length > HEADER_PREFIX.length && name.slice(0, HEADER_PREFIX.length).toLowerCase() === HEADER_PREFIX)
+      return true;
+  }
   return false;
 }

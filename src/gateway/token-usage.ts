@@ -1,10 +1,14 @@
 import type { TokenUsage } from '../telemetry/finished-call.js';
 
+const NO_BYTES = Buffer.alloc(0);
+
 /** Number of bytes at the end of a response in which the usage is looked for. */
 const TAIL_BYTES = 2048;
 
+const NAME = '"usage"';
+
 /** A member `usage` of an object, whose own members can be objects: `"usage":{"total_tokens":5,"details":{}}`. */
-const USAGE = /"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})/g;
+const USAGE = /"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})/y;
 
 /**
  * Finds how many tokens a response has used, in the last 2 KiB of its body: at the end of a JSON object, or in the last event of a
@@ -12,9 +16,13 @@ const USAGE = /"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})/g;
  */
 export function findTokenUsage(pieces: readonly Buffer[]): TokenUsage | undefined {
   const text = readTail(pieces);
-  let found: string | undefined;
-  for (const [, usage] of text.matchAll(USAGE)) found = usage;
-  return found === undefined ? undefined : parseUsage(found);
+  // A pattern that looks for all occurrences takes ten times as long as this search from the end.
+  for (let at = text.lastIndexOf(NAME); at >= 0; at = at > 0 ? text.lastIndexOf(NAME, at - 1) : -1) {
+    USAGE.lastIndex = at;
+    const [, usage] = USAGE.exec(text) ?? [];
+    if (usage !== undefined) return parseUsage(usage);
+  }
+  return undefined;
 }
 
 function readTail(pieces: readonly Buffer[]): string {
@@ -41,17 +49,29 @@ function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
-/** Keeps the last pieces of a body that arrives. */
+/**
+ * Keeps the end of a body that arrives. It copies the bytes, because a piece can be a small part of the memory that it keeps, and
+ * thousands of streams can be open.
+ */
 export class BodyTail {
-  /** At least the last 2 KiB. */
-  pieces: Buffer[] = [];
-  #bytes = 0;
+  #bytes = NO_BYTES;
+  #length = 0;
+
+  /** At least the last 2 KiB, or all of the body. */
+  get pieces(): readonly Buffer[] {
+    return [this.#bytes.subarray(0, this.#length)];
+  }
 
   add(piece: Buffer): void {
-    this.pieces.push(piece);
-    this.#bytes += piece.length;
-    // The first piece is not needed if the others are enough. Few pieces are small, so this removes one of them each time.
-    while (this.pieces.length > 1 && this.#bytes - (this.pieces[0] as Buffer).length >= TAIL_BYTES)
-      this.#bytes -= (this.pieces.shift() as Buffer).length;
+    if (this.#bytes === NO_BYTES) this.#bytes = Buffer.allocUnsafeSlow(2 * TAIL_BYTES);
+    if (piece.length >= TAIL_BYTES) {
+      this.#length = piece.copy(this.#bytes, 0, piece.length - TAIL_BYTES);
+      return;
+    }
+    if (this.#length + piece.length > this.#bytes.length) {
+      this.#bytes.copyWithin(0, this.#length - TAIL_BYTES, this.#length);
+      this.#length = TAIL_BYTES;
+    }
+    this.#length += piece.copy(this.#bytes, this.#length);
   }
 }

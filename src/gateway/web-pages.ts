@@ -1,5 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createRequestError, type OpenaiError } from '../client/http-calls/openai-error.js';
+import { AnyserveError } from '../core/errors.js';
+import { quote } from '../core/quoting.js';
 import { HostCheck, type HostCheckOptions, isCrossOrigin } from '../http/host-check.js';
 
 /** Options of {@link WebPages}. */
@@ -18,8 +20,13 @@ export class WebPages {
   readonly #options: WebPagesOptions;
   readonly #hosts: HostCheck;
 
-  /** Throws `usage` for an invalid allowed host. */
+  /** Throws `usage` for an invalid origin or allowed host. */
   constructor(options: WebPagesOptions) {
+    const { corsOrigin = '*' } = options;
+    if (!isOrigin(corsOrigin)) {
+      const advice = 'give an origin as a browser sends it, such as https://chat.example.com, or * for all';
+      throw new AnyserveError('usage', `--cors ${quote(corsOrigin)}: ${advice}`);
+    }
     this.#options = options;
     this.#hosts = new HostCheck(options);
   }
@@ -40,6 +47,7 @@ export class WebPages {
     const { corsOrigin } = this.#options;
     if (corsOrigin === undefined || request.headers.origin === undefined) return false;
     response.setHeader('access-control-allow-origin', corsOrigin);
+    response.setHeader('access-control-expose-headers', '*');
     if (request.method !== 'OPTIONS') return false;
     response.writeHead(204, {
       'access-control-allow-methods': 'GET, POST',
@@ -55,4 +63,15 @@ export class WebPages {
     const { corsOrigin } = this.#options;
     return origin !== undefined && (corsOrigin === '*' || corsOrigin === origin);
   }
+}
+
+/**
+ * Returns whether a browser can send this origin. It has no path and no default port. `*` is accepted too, and `null`, the origin of
+ * local files.
+ */
+function isOrigin(text: string): boolean {
+  if (text === '*' || text === 'null') return true;
+  if (/^https?:/.test(text)) return URL.canParse(text) && new URL(text).origin === text;
+  // Apps and extensions have other schemes, such as app://localhost.
+  return /^[a-z][a-z\d+.-]*:\/\/[^\s/]+$/.test(text);
 }

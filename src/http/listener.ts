@@ -17,6 +17,8 @@ export interface ListenerOptions {
   readonly host: string;
   /** A TCP port; 0 picks a free one. */
   readonly port: number;
+  /** Beginning of the names of the options for host and port, for error messages. Default: none. */
+  readonly optionPrefix?: string | undefined;
   /** Returns the current certificate and keys. Default: plain HTTP. */
   readonly tls?: (() => ServerTls) | undefined;
   /** Timeout for receiving a whole request, in ms. Default: 10,000. */
@@ -78,13 +80,13 @@ const LISTEN_BACKLOG = 4096;
 
 /** Starts an HTTP or HTTPS server. Resolves once it accepts requests. Throws `failed` when it can't listen on the address. */
 export async function startListener(options: ListenerOptions, handlers: ListenerHandlers): Promise<Listener> {
-  const { host, port, tls, idleTimeoutMs = DEFAULT_IDLE_TIMEOUT_MS } = options;
+  const { tls, idleTimeoutMs = DEFAULT_IDLE_TIMEOUT_MS } = options;
   const { server, stopPolling } = createNodeServer(options, handlers.classes);
   const state = { keepsAlive: true };
   handleRequests(server, handlers, { idleTimeoutMs, keepsAlive: () => state.keepsAlive });
   handlers.connections.apply(server);
   try {
-    await bindServer(server, host, port);
+    await bindServer(server, options);
   } catch (error) {
     stopPolling();
     throw error;
@@ -161,20 +163,24 @@ function toSecureContext({ cert, key, ca }: ServerTls): SecureContextOptions {
   return { cert, key, ca, minVersion: MIN_TLS_VERSION };
 }
 
-function bindServer(server: Server, host: string, port: number): Promise<void> {
+function bindServer(server: Server, options: ListenerOptions): Promise<void> {
+  const { host, port } = options;
   return new Promise((resolve, reject) => {
-    server.once('error', (error) => reject(createListenError(error, host, port)));
+    server.once('error', (error) => reject(createListenError(error, options)));
     server.listen({ port, host, backlog: LISTEN_BACKLOG }, resolve);
   });
 }
 
-function createListenError(error: NodeJS.ErrnoException, host: string, port: number): AnyserveError {
+function createListenError(
+  error: NodeJS.ErrnoException,
+  { host, port, optionPrefix = '' }: ListenerOptions,
+): AnyserveError {
   const address = `${host}:${port}`;
   const messages: Partial<Record<string, string>> = {
-    EADDRINUSE: `${address} is already in use: stop the other process, or choose another port with --port (0 picks a free one)`,
-    EACCES: `no permission to listen on ${address}: choose a port above 1023 with --port`,
-    EADDRNOTAVAIL: `${host} is not an address of this machine: choose another with --host`,
-    ENOTFOUND: `the host name ${host} can't be resolved: choose another with --host`,
+    EADDRINUSE: `${address} is already in use: stop the other process, or choose another port with --${optionPrefix}port (0 picks a free one)`,
+    EACCES: `no permission to listen on ${address}: choose a port above 1023 with --${optionPrefix}port`,
+    EADDRNOTAVAIL: `${host} is not an address of this machine: choose another with --${optionPrefix}host`,
+    ENOTFOUND: `the host name ${host} can't be resolved: choose another with --${optionPrefix}host`,
   };
   const message = messages[error.code ?? ''] ?? `cannot listen on ${address}: ${getErrorMessage(error)}`;
   return new AnyserveError('failed', message, { cause: error });

@@ -45,16 +45,6 @@ export const INFERENCE_SERVICE_NAME = fullName;
 /** Metadata key. If a client sends `true`, a failed stream ends with a gRPC status. Triton's clients use it. */
 export const STATUS_ON_STREAM_ERROR_KEY = 'triton_grpc_error';
 
-/** Keys of the trailing metadata with the load of a worker. */
-export const LOAD_KEYS = {
-  running: 'anyserve-running',
-  waiting: 'anyserve-waiting',
-  limit: 'anyserve-limit',
-} as const;
-
-/** Key of the trailing metadata with the time for which a replica asks not to be called, in ms (gRFC A6). */
-export const PUSH_BACK_KEY = 'grpc-retry-pushback-ms';
-
 const REQUEST_CODEC = { serialize: encodeRequest, deserialize: decodeRequest };
 const RESPONSE_CODEC = { serialize: encodeResponse, deserialize: decodeResponse };
 const STREAM_RESPONSE_CODEC = { serialize: encodeStreamResponse, deserialize: decodeStreamResponse };

@@ -14,6 +14,9 @@ export const TEXT_INPUTS: readonly TensorSpec[] = [
 /** Outputs of a text generation model. */
 export const TEXT_OUTPUTS: readonly TensorSpec[] = [{ name: 'text', datatype: 'BYTES', shape: [1] }];
 
+/** The platform of models whose server has OpenAI's API. It gets parameters with the names that the caller used. */
+export const OPENAI_PLATFORM = 'openai';
+
 /** A message of a chat: `role` is a string, and `content` is a string, an array of parts, or absent. Other keys are kept. */
 export type ChatMessage = JsonObject;
 

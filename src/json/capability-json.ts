@@ -1,6 +1,6 @@
 import { type Capability, createPairs, listPairs, type Pairs } from '../core/capability.js';
-import { parseJson } from './exact-json.js';
-import { type Json, JsonNumber, type JsonObject, serializeJson } from './json-value.js';
+import { parseJson, SERVER_JSON_LIMITS } from './exact-json.js';
+import { isJsonObject, type Json, JsonNumber, type JsonObject, serializeJson } from './json-value.js';
 import { internStrings } from './string-memory.js';
 
 /** Converts a capability object, as a replica registers it. */
@@ -33,6 +33,20 @@ export function addLabels(capabilities: readonly Capability[], labels: Pairs): r
     const added = listPairs(labels).filter(([key]) => !object.has(key));
     return parseCapability(new Map([...object, ...added]));
   });
+}
+
+/**
+ * Formats capabilities, each as `--cap` accepts it, such as `model=llama,type=chat`. Values other than scalars are JSON.
+ */
+export function formatCapabilities(capabilities: readonly Capability[]): string {
+  return capabilities.map(formatCapability).join('; ');
+}
+
+function formatCapability({ source }: Capability): string {
+  const object = parseJson(source, SERVER_JSON_LIMITS);
+  if (!isJsonObject(object)) return source;
+  if (object.size === 0) return '{}';
+  return [...object].map(([key, value]) => `${key}=${formatScalar(value) ?? serializeJson(value)}`).join(',');
 }
 
 /** Formats a scalar as the string that queries are compared with. Returns undefined for null, objects and arrays. */

@@ -13,11 +13,16 @@ import { HostCheck } from '../http/host-check.js';
 import { sendJson } from '../http/json-response.js';
 import { parseTarget, toOriginForm, trimTrailingSlashes } from '../http/request-head.js';
 import { type ApiResource, createApiResources, type ResourceOptions } from './api-resources.js';
+import { DASHBOARD_PATH } from './dashboard-files.js';
 import { sendError } from './error-response.js';
+import { measureHandler } from './metrics-handler.js';
+import type { RegistryParts } from './registry-parts.js';
 import { guardResource } from './resource-guard.js';
 
 /** Options of the API server's HTTP interface. */
 export interface ApiAppOptions extends ResourceOptions {
+  /** The registry, and the parts of it that tokens can use. */
+  readonly parts: RegistryParts;
   /** Checks the host names in requests. Default: only names that always resolve to this machine. */
   readonly hosts?: HostCheck | undefined;
 }
@@ -41,12 +46,18 @@ interface HotResource {
 
 /** Creates the HTTP interface from the table of resources. */
 export function createApiApp(options: ApiAppOptions): ApiApp {
-  const { events, tokens = {}, hosts = new HostCheck() } = options;
+  const { parts, events, tokens = {}, hosts = new HostCheck(), metrics, clock } = options;
+  // The parts of the tokens at the start grow with the registry. Creating one later takes time in proportion to its size.
+  for (const getTokens of [tokens.register, tokens.read])
+    getTokens?.().scopes.forEach((scope) => void parts.get(scope));
   const resources = createApiResources(options);
   const app = createExpress();
   const hotResources: HotResource[] = [];
   for (const resource of resources) {
-    const handler = guardResource(resource, { tokens, hosts });
+    const guarded = guardResource(resource, { parts, tokens, hosts });
+    const handler = metrics
+      ? measureHandler(guarded, metrics.requests.getRoute(getRouteName(resource)), clock)
+      : guarded;
     app.all(resource.path, handler);
     if (resource.isHotTarget) hotResources.push({ isTarget: resource.isHotTarget, handler });
   }
@@ -54,6 +65,11 @@ export function createApiApp(options: ApiAppOptions): ApiApp {
   const onError = createErrorHandler(events);
   app.use(onError);
   return { app, handleHotResource: (request, response) => handleHotResource(hotResources, onError, request, response) };
+}
+
+/** Returns the name of a resource in metrics: its path, with the names of its variable parts. */
+function getRouteName({ path, template }: ApiResource): string {
+  return template ?? String(path);
 }
 
 /** Creates an express app without handlers, and without those defaults of express that would change responses. */
@@ -93,19 +109,32 @@ function handleHotResource(
 /** A guarded handler always sends a response, and never calls `next`. */
 const NO_NEXT = (): void => {};
 
-/** Creates the handler of requests that match no resource. It redirects a known path with trailing slashes, and sends 404 otherwise. */
+/**
+ * Creates the handler of requests that match no resource. It redirects a known path with other slashes at its end, and a browser
+ * that asks for `/`, and sends 404 otherwise.
+ */
 function createNotFoundHandler(resources: readonly ApiResource[], hosts: HostCheck): RequestHandler {
   const paths = new Set(resources.map(({ path }) => path));
   return (request, response) => {
     const problem = hosts.findProblem(request, false);
     if (problem) return sendJson(response, problem.status, serializeErrorDetail(problem.detail));
     const { path } = parseTarget(request.url);
+    if (isPageRequest(request, path)) return redirect(response, DASHBOARD_PATH.slice(1));
     const trimmed = trimTrailingSlashes(path);
     if (trimmed === path || !paths.has(trimmed)) return sendError(response, 'not_found', 'Not Found');
     // A relative URL: a proxy in front of this server can have another scheme and host.
-    const location = `${trimmed}${request.url.slice(path.length)}`;
-    response.writeHead(307, { location, 'content-length': 0 }).end();
+    redirect(response, `${trimmed}${request.url.slice(path.length)}`);
   };
+}
+
+/** Returns whether a person opens the address of the server, or the dashboard's without its slash, in a browser. */
+function isPageRequest({ method, headers }: Request, path: string): boolean {
+  const isRead = method === 'GET' || method === 'HEAD';
+  return isRead && (path === '/' || `${path}/` === DASHBOARD_PATH) && /\btext\/html\b/i.test(headers.accept ?? '');
+}
+
+function redirect(response: Response, location: string): void {
+  response.writeHead(307, { location, 'content-length': 0 }).end();
 }
 
 /** Maximum length of a request target in the log, in UTF-16 units. */

@@ -35,7 +35,8 @@ export interface ApiServerOptions
 
 /** Starts an API server. Resolves once it accepts requests. Throws `failed` when it can't listen on the address. */
 export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer> {
-  const { host, registry, clock, events, tls, tokens, ackTimeoutMs } = options;
+  const { host, parts, clock, events, tls, tokens, ackTimeoutMs } = options;
+  const { registry } = parts;
   let isLocal = isLoopback(host);
   const hosts = new HostCheck({ ...options, isLocal: () => isLocal });
   const isRegistrationOpen = !tokens?.register && !tls?.().ca;
@@ -79,7 +80,7 @@ export async function startHttpApi(options: ApiServerOptions): Promise<ApiServer
 /** Starts to listen for the requests of the app. The app has its own error handler, so express needs to create none per request. */
 function listen(
   { app, handleHotResource }: ApiApp,
-  options: ListenerOptions & Pick<ApiServerOptions, 'registry'>,
+  options: ListenerOptions & Pick<ApiServerOptions, 'parts'>,
   connections: ConnectionLimit,
 ): Promise<Listener> {
   return startListener(options, {
@@ -89,6 +90,6 @@ function listen(
     formatError: serializeErrorDetail,
     isTakenOver: carriesLease,
     connections,
-    classes: createHttpClasses(app, () => options.registry.id ?? UNKNOWN_REGISTRY),
+    classes: createHttpClasses(app, () => options.parts.registry.id ?? UNKNOWN_REGISTRY),
   });
 }

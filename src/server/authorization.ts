@@ -1,6 +1,8 @@
 import type { NextFunction, Request, Response } from 'express';
+import { FORWARDED_HEADER } from '../api/lease-owner.js';
 import type { ReplicaId } from '../core/ids.js';
-import { hashToken, parseBearerToken, type TokenSet } from '../credentials/token-set.js';
+import { WHOLE_REGISTRY } from '../core/scope.js';
+import { hashToken, parseBearerToken, type TokenGrant, type TokenSet } from '../credentials/token-set.js';
 import { getHeaderValues } from '../http/request-head.js';
 
 /** Getters of the tokens that an API server accepts at the moment. A kind of access without tokens is open to everyone. */
@@ -9,18 +11,26 @@ export interface AccessTokens {
   readonly register?: (() => TokenSet) | undefined;
   /** Tokens that can only read. */
   readonly read?: (() => TokenSet) | undefined;
+  /** Tokens of the other API servers, which forward requests for leases. */
+  readonly peer?: (() => TokenSet) | undefined;
 }
 
 /** The kind of access that a request needs: to read the registry, or to change it. */
 export type Access = 'read' | 'register';
 
-/** Whether a request has access. If granted, it can register ids that begin with one of the prefixes. */
+/**
+ * Whether a request has access. If granted, it can register ids that begin with one of the prefixes, and see and register the
+ * capability objects in the scope.
+ */
 export type AccessDecision =
-  | { readonly kind: 'granted'; readonly prefixes: readonly string[] }
+  | ({ readonly kind: 'granted' } & TokenGrant)
   | { readonly kind: 'refused'; readonly detail: string };
 
-/** The decision when no token is required: every id can be registered. */
-export const OPEN_ACCESS: AccessDecision = { kind: 'granted', prefixes: [''] };
+/** The decision when no token is required: everything can be seen and registered. */
+export const OPEN_ACCESS: AccessDecision = { kind: 'granted', prefixes: [''], scope: WHOLE_REGISTRY };
+
+/** The decision about a request that another API server has forwarded: that server has checked the token of the replica. */
+export const PEER_ACCESS: AccessDecision = { kind: 'granted', prefixes: [''], scope: WHOLE_REGISTRY };
 
 /** Handles a request that has access. `prefixes` are the beginnings of the ids that it can register. */
 export type AuthorizedHandler = (
@@ -32,18 +42,28 @@ export type AuthorizedHandler = (
 
 /** Decides on access by the values of a request's `authorization` headers. */
 export function authorize(access: Access, headers: readonly string[], tokens: AccessTokens): AccessDecision {
-  if (!tokens[access]) return OPEN_ACCESS;
+  if (!needsToken(access, tokens)) return OPEN_ACCESS;
   const token = parseBearerToken(headers);
   const needed = access === 'register' ? 'a register token' : 'a read token or a register token';
   if (token === undefined) {
     return { kind: 'refused', detail: `this request needs ${needed}: send Authorization: Bearer TOKEN` };
   }
   const digest = hashToken(token);
-  const prefixes = [tokens.register, access === 'read' ? tokens.read : undefined].flatMap(
-    (getTokens) => getTokens?.().findPrefixes(digest) ?? [],
-  );
-  if (prefixes.length > 0) return { kind: 'granted', prefixes };
-  return { kind: 'refused', detail: `unknown token: this request needs ${needed}` };
+  // The file for this kind of access has the last word about a token that is in both.
+  const grant =
+    (access === 'read' ? tokens.read?.().findGrant(digest) : undefined) ?? tokens.register?.().findGrant(digest);
+  return grant
+    ? { kind: 'granted', ...grant }
+    : { kind: 'refused', detail: `unknown token: this request needs ${needed}` };
+}
+
+/**
+ * Returns whether a kind of access needs a token. Reading needs one as soon as a register token is limited to a part of the
+ * registry: its holder could read the rest by leaving the token out.
+ */
+export function needsToken(access: Access, { register, read }: AccessTokens): boolean {
+  if (access === 'register') return register !== undefined;
+  return read !== undefined || (register !== undefined && register().scopes.length > 0);
 }
 
 /** Returns why an id can't be registered, or cordoned, if it begins with none of the prefixes. Undefined if it can. */
@@ -59,5 +79,13 @@ export function checkIdPrefix(
 
 /** Decides whether a request has access. It doesn't read the headers if no token is required. */
 export function authorizeRequest(access: Access, request: Request, tokens: AccessTokens): AccessDecision {
-  return tokens[access] ? authorize(access, getHeaderValues(request.rawHeaders, 'authorization'), tokens) : OPEN_ACCESS;
+  if (!needsToken(access, tokens)) return OPEN_ACCESS;
+  return authorize(access, getHeaderValues(request.rawHeaders, 'authorization'), tokens);
+}
+
+/** Returns whether another API server has forwarded a request: it has the header of such requests, and a peer token. */
+export function isForwardedByPeer({ headers, rawHeaders }: Request, { peer }: AccessTokens): boolean {
+  if (!peer || headers[FORWARDED_HEADER] === undefined) return false;
+  const token = parseBearerToken(getHeaderValues(rawHeaders, 'authorization'));
+  return token !== undefined && peer().findGrant(hashToken(token)) !== undefined;
 }

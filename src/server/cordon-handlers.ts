@@ -5,7 +5,7 @@ import { serializeValidationIssues } from '../api/validation-issues.js';
 import type { Cordon } from '../core/cordon.js';
 import { toHttpStatus } from '../core/errors.js';
 import { asReplicaId, type ReplicaId } from '../core/ids.js';
-import type { Registry } from '../core/registry.js';
+import type { RegistryAccess } from '../core/registry-access.js';
 import type { BodyMemory } from '../http/body-memory.js';
 import { RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
 import { parseTarget } from '../http/request-head.js';
@@ -18,7 +18,7 @@ import { readRequestText } from './request-text.js';
 const MAX_CORDON_BYTES = 4096;
 
 /** The part of a registry that the handlers use. */
-type CordonRegistry = Pick<Registry<SerializedReplica>, 'cordons' | 'find'>;
+type CordonRegistry = Pick<RegistryAccess<SerializedReplica>, 'cordons' | 'find'>;
 
 /** Creates the handler of `PUT /replicas/{id}/cordon`. From then on no calls are routed to the replica. */
 export function createCordonHandler(registry: CordonRegistry, bodies: BodyMemory): AuthorizedHandler {

@@ -7,16 +7,14 @@ import { toHost } from '../core/host.js';
 import type { Clock } from '../core/ports.js';
 import { RETRY_LATER_HEADERS } from '../http/json-response.js';
 import { parseTarget } from '../http/request-head.js';
-import type { EventHistory, HistoryEntry } from '../telemetry/event-history.js';
+import type { HistoryEntry } from '../telemetry/event-history.js';
 import { createErrorResponse, sendError } from './error-response.js';
 import type { EventStreamResponse, EventStreams, ReadEvents } from './event-stream-response.js';
 import { sendList } from './list-handlers.js';
 import type { ListMemory } from './list-memory.js';
 import type { Readiness } from './readiness.js';
+import type { ReadableHistory } from './registry-parts.js';
 import { StreamLimit } from './stream-limit.js';
-
-/** The part of a history that requests read. */
-export type ReadableHistory = Omit<EventHistory<never>, 'record'>;
 
 /** Options of the events handler. */
 export interface EventsHandlerOptions {
@@ -25,8 +23,8 @@ export interface EventsHandlerOptions {
   readonly lists: ListMemory;
   readonly readiness: Pick<Readiness, 'findReason'>;
   readonly clock: Clock;
-  /** Maximum number of streams for each peer address. One address never gets more than half of all. */
-  readonly maxStreamsPerPeer?: number | undefined;
+  /** Counts the streams of all handlers. */
+  readonly eventStreamLimit: StreamLimit;
 }
 
 /** Approximate size of the parts that a list is sent in, in UTF-16 units. */
@@ -35,12 +33,13 @@ const LIST_PART_UNITS = 64 * 1024;
 /** Approximate size of the parts that a stream reads. Each slow client holds one or two. */
 const STREAM_PART_UNITS = 16 * 1024;
 
-/** Limits of the streams. */
-const STREAM_LIMITS = {
-  name: 'event streams',
-  max: 1000,
-  whenFull: 'this API server has no room for another stream of events; try again, or ask for the events without follow',
-};
+const FULL =
+  'this API server has no room for another stream of events; try again, or ask for the events without follow';
+
+/** Creates the limit on streams of events. */
+export function createEventStreamLimit(maxPerPeer: number | undefined): StreamLimit {
+  return new StreamLimit({ name: 'event streams', max: 1000, whenFull: FULL, maxPerPeer });
+}
 
 /** The checks that a stream needs. */
 const REQUIRED_CHECKS = ['phase', 'open_files'];
@@ -67,9 +66,8 @@ export function createEventsHandler(options: EventsHandlerOptions): RequestHandl
 }
 
 /** Creates a function that turns a response into a stream of the history and of new events. */
-function createFollower({ history, streams, readiness, clock, maxStreamsPerPeer }: EventsHandlerOptions) {
+function createFollower({ history, streams, readiness, clock, eventStreamLimit: limit }: EventsHandlerOptions) {
   const followers = new Set<EventStreamResponse>();
-  const limit = new StreamLimit({ ...STREAM_LIMITS, maxPerPeer: maxStreamsPerPeer });
   let isNotifying = false;
   history.subscribe(() => {
     if (isNotifying || followers.size === 0) return;
@@ -97,7 +95,7 @@ function createFollower({ history, streams, readiness, clock, maxStreamsPerPeer 
   };
 }
 
-const sendNoRoom = createErrorResponse('unavailable', STREAM_LIMITS.whenFull, RETRY_LATER_HEADERS);
+const sendNoRoom = createErrorResponse('unavailable', FULL, RETRY_LATER_HEADERS);
 
 /**
  * Returns the query for the events after the last one that the client has received. The client of an earlier process of this

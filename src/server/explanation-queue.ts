@@ -24,7 +24,6 @@ export type ExplainedRegistry = Pick<Registry, 'pages' | 'search'>;
  * in slices, and all explanations together take at most a quarter of the server's time, so that other requests are not delayed.
  */
 export class ExplanationQueue {
-  readonly #registry: ExplainedRegistry;
   readonly #isWarming: () => boolean;
   readonly #clock: Clock;
   readonly #turns: SearchTurns;
@@ -32,22 +31,25 @@ export class ExplanationQueue {
   /** Settles when the last explanation in the queue has ended. */
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(registry: ExplainedRegistry, isWarming: () => boolean, clock: Clock) {
-    this.#registry = registry;
+  constructor(isWarming: () => boolean, clock: Clock) {
     this.#isWarming = isWarming;
     this.#clock = clock;
     this.#turns = new SearchTurns(clock);
   }
 
   /**
-   * Explains a query. Returns undefined if too many others wait. Resolves to undefined as soon as the explanation is no longer
-   * wanted.
+   * Explains a query among the replicas of a registry. Returns undefined if too many others wait. Resolves to undefined as soon as
+   * the explanation is no longer wanted.
    */
-  add(query: ReplicaFilter, isWanted: () => boolean): Promise<Explanation | undefined> | undefined {
+  add(
+    registry: ExplainedRegistry,
+    query: ReplicaFilter,
+    isWanted: () => boolean,
+  ): Promise<Explanation | undefined> | undefined {
     if (this.#length >= MAX_EXPLANATIONS) return undefined;
     this.#length++;
     const explanation = this.#last
-      .then(() => this.#explain(query, isWanted))
+      .then(() => this.#explain(registry, query, isWanted))
       .finally(() => {
         this.#length--;
       });
@@ -55,10 +57,14 @@ export class ExplanationQueue {
     return explanation;
   }
 
-  async #explain(asked: ReplicaFilter, isWanted: () => boolean): Promise<Explanation | undefined> {
+  async #explain(
+    registry: ExplainedRegistry,
+    asked: ReplicaFilter,
+    isWanted: () => boolean,
+  ): Promise<Explanation | undefined> {
     await this.#waitForTurn();
     if (!isWanted()) return undefined;
-    const pages = this.#registry.pages();
+    const pages = registry.pages();
     const explainer = new Explainer(asked.query, asked);
     const steps = explainer.examine(listReplicas(pages, this.#clock.epochMs()));
     while (!this.#turns.run(() => this.#runSlice(steps)).result) {
@@ -67,7 +73,7 @@ export class ExplanationQueue {
     }
     if (explainer.needsCandidate) {
       await this.#waitForTurn();
-      this.#turns.run(() => this.#addCandidate(explainer, asked));
+      this.#turns.run(() => this.#addCandidate(explainer, registry, asked));
     }
     const replicaCount = pages.reduce((sum, { registrations }) => sum + registrations.length, 0);
     return explainer.getExplanation({ replicaCount, isWarming: this.#isWarming() });
@@ -83,9 +89,9 @@ export class ExplanationQueue {
   }
 
   /** Finds a candidate as a request would, among the replicas that were not examined. */
-  #addCandidate(explainer: Explainer, filter: ReplicaFilter): void {
-    const result = this.#registry.search([new PreparedFilter(filter)], NO_EXCLUSIONS, filter.protocol);
-    if (result.kind === 'found') explainer.recordMatch(toExplained(result.registration, this.#clock.epochMs()));
+  #addCandidate(explainer: Explainer, registry: ExplainedRegistry, filter: ReplicaFilter): void {
+    const result = registry.search([new PreparedFilter(filter)], NO_EXCLUSIONS, filter.protocol);
+    if (result.kind === 'found') explainer.recordCandidate(toExplained(result.registration, this.#clock.epochMs()));
   }
 
   async #waitForTurn(): Promise<void> {

@@ -8,28 +8,37 @@ import { AnyserveError, toHttpStatus } from '../core/errors.js';
 import { asLeaseId, type LeaseId } from '../core/ids.js';
 import type { RenewalResult } from '../core/lease-renewals.js';
 import type { Events, ServerEvent } from '../core/ports.js';
-import type { Registry } from '../core/registry.js';
+import type { RegistryAccess } from '../core/registry-access.js';
+import { findScopeProblem } from '../core/scope.js';
 import type { BodyMemory } from '../http/body-memory.js';
 import { createJsonResponse, type JsonResponse, RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
 import { parseTarget } from '../http/request-head.js';
 import { createErrorResponse, sendError } from './error-response.js';
+import type { ForeignLeases } from './foreign-leases.js';
 import { type RenewingRegistry, renewLease } from './renew-lease.js';
 import { readRequestText } from './request-text.js';
+
+/** Dependencies of the handlers of leases. */
+export interface LeaseHandlerOptions {
+  readonly registry: RenewingRegistry &
+    Pick<RegistryAccess<SerializedReplica>, 'scope' | 'findRenewalRefusal' | 'release'>;
+  readonly events: Events<ServerEvent>;
+  readonly bodies: BodyMemory;
+  readonly foreignLeases: ForeignLeases;
+}
 
 /**
  * Creates the handler of `PUT /leases/{lease}`. It renews the lease, and applies the state, the capabilities and the
  * load that the replica reports.
  */
-export function createRenewHandler(
-  registry: RenewingRegistry & Pick<Registry<SerializedReplica>, 'findRenewalRefusal'>,
-  events: Events<ServerEvent>,
-  bodies: BodyMemory,
-): RequestHandler {
+export function createRenewHandler({ registry, events, bodies, foreignLeases }: LeaseHandlerOptions): RequestHandler {
   return async (request, response) => {
     const lease = parseLeaseId(request);
     // Checked before the body is read, so that a guessed lease costs no parsing. Node discards the body.
-    const end = registry.findRenewalRefusal(lease);
-    if (end) return REFUSAL_RESPONSES[end](response);
+    const isHere = registry.findRenewalRefusal(lease) === undefined;
+    const foreign = isHere ? undefined : await foreignLeases.find(request, response, lease, REFUSAL_RESPONSES);
+    // A request that has been aborted meanwhile emits no further event.
+    if (request.socket.destroyed || !(isHere || foreign)) return;
     const options = { name: 'renewal', maxBytes: MAX_REGISTRATION_BYTES, bodies };
     const text = await readRequestText(request, response, options);
     if (text === undefined) return;
@@ -37,6 +46,9 @@ export function createRenewHandler(
     if (outcome.kind === 'invalid') {
       return sendJson(response, toHttpStatus('unprocessable'), serializeValidationIssues(outcome.issues));
     }
+    const scopeProblem = findScopeProblem(registry.scope, outcome.capabilities ?? []);
+    if (scopeProblem !== undefined) return sendError(response, 'permission_denied', scopeProblem);
+    if (foreign) return foreignLeases.forward(response, foreign, { method: 'PUT', lease, body: text });
     const renewal = await renewLease(registry, lease, outcome, events);
     if (renewal === 'renewed') sendRenewed(response, registry.cordons.findByLease(lease));
     else sendRefusedRenewal(response, renewal, outcome.capabilities !== undefined);
@@ -59,10 +71,15 @@ function sendRefusedRenewal(response: Response, renewal: RefusedRenewal, changes
 }
 
 /** Creates the handler of `DELETE /leases/{lease}`. It ends the lease, so the replica is no longer listed. */
-export function createReleaseHandler(registry: Pick<Registry, 'release'>): RequestHandler {
+export function createReleaseHandler({
+  registry,
+  foreignLeases,
+}: Pick<LeaseHandlerOptions, 'registry' | 'foreignLeases'>): RequestHandler {
   return async (request, response) => {
-    if (await registry.release(parseLeaseId(request), 'released')) sendReleased(response);
-    else sendUnknownLease(response);
+    const lease = parseLeaseId(request);
+    if (await registry.release(lease, 'released')) return sendReleased(response);
+    const foreign = await foreignLeases.find(request, response, lease, RELEASE_REFUSALS);
+    if (foreign) await foreignLeases.forward(response, foreign, { method: 'DELETE', lease });
   };
 }
 
@@ -93,6 +110,9 @@ const REFUSAL_RESPONSES: Readonly<Record<Exclude<RefusedRenewal, AnyserveError>,
   too_soon: sendReadyTooSoon,
   unknown: sendUnknownLease,
 };
+
+/** A superseded lease has ended, like any other that can't be released. */
+const RELEASE_REFUSALS = { superseded: sendUnknownLease, unknown: sendUnknownLease };
 
 /** The path of a lease, for express. It has no group, because express would decode the group. */
 export const LEASE_PATH = /^\/leases\/[^/]+$/;

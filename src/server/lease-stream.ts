@@ -17,6 +17,8 @@ export interface LeaseStream {
    * {@link LEASE_PROTOCOL}: `renew` is called for each renewal, and resolves to the event that responds to it.
    */
   open(firstEvent: string, headers?: Readonly<Record<string, string>>, renew?: (line: string) => Promise<string>): void;
+  /** Sends an event. Before {@link open}, it is sent after the first event. */
+  send(event: string): void;
   /** Sends the last event, if any, and closes the connection. Before {@link open}, that happens right after opening. */
   end(lastEvent?: string): void;
   /** Destroys the connection without sending anything, because the peer can't receive it. */
@@ -74,6 +76,8 @@ class ResponseStream implements LeaseStream, HeartbeatMember {
   #response: Response | undefined;
   #state: 'waiting' | 'open' | 'ended' | 'closed' = 'waiting';
   #isChunked = true;
+  /** Events that are sent after the first one. */
+  #waitingEvents = '';
   #lastEvent = '';
   #leaveWheel: () => void = noop;
   #onClosed: () => void = noop;
@@ -125,7 +129,8 @@ class ResponseStream implements LeaseStream, HeartbeatMember {
     response.flushHeaders();
     this.#isChunked = response.chunkedEncoding;
     if (renew) this.#takeRenewals(socket, renew);
-    socket.write(this.#frame(firstEvent));
+    socket.write(this.#frame(firstEvent + this.#waitingEvents));
+    this.#waitingEvents = '';
     if (this.#state === 'waiting') {
       this.#state = 'open';
       this.#leaveWheel = this.#heartbeats.join(this);
@@ -133,6 +138,11 @@ class ResponseStream implements LeaseStream, HeartbeatMember {
     } else this.#finish();
     socket.uncork();
     releaseHttpState(response, socket);
+  }
+
+  send(event: string): void {
+    if (this.#state === 'waiting') this.#waitingEvents += event;
+    else if (this.#state === 'open') this.#write(this.#frame(event));
   }
 
   beat(): void {

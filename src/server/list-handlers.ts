@@ -3,11 +3,14 @@ import { serializeRegistryResponse } from '../api/api-responses.js';
 import { type ClockReading, REPLICA_ID_PARAMETER, serializeReplicaDetails } from '../api/replica-list-json.js';
 import { PageSerializer } from '../api/serialized-page.js';
 import type { SerializedReplica } from '../api/serialized-replica.js';
+import { MAX_STALENESS_HEADER } from '../api/staleness-header.js';
 import { asReplicaId } from '../core/ids.js';
 import type { Registry } from '../core/registry.js';
 import { createJsonHeaders, RETRY_LATER_HEADERS } from '../http/json-response.js';
-import { createErrorResponse } from './error-response.js';
+import { getHeaderValues } from '../http/request-head.js';
+import { createErrorResponse, sendError } from './error-response.js';
 import type { HeldList, ListMemory } from './list-memory.js';
+import { createStalenessHeaders, findStalenessRefusal } from './staleness.js';
 
 /** Maximum number of parts serialized per turn of the event loop. That is 2 ms of work if none is cached. */
 const PARTS_PER_TURN = 16;
@@ -20,16 +23,22 @@ const SENT_BYTES_PER_TURN = 256 * 1024;
 
 /** Creates the handler of `GET /registry`. The list is a snapshot at the time of the request, however long sending takes. */
 export function createRegistryHandler(
-  registry: Pick<Registry<SerializedReplica>, 'pages'>,
+  registry: Pick<Registry<SerializedReplica>, 'pages' | 'stalenessMs'>,
   memory: ListMemory,
 ): RequestHandler {
   const serializer = new PageSerializer();
-  return (_request, response) => sendList(response, serializeRegistryResponse(registry.pages(), serializer), memory);
+  return (request, response) => {
+    const staleness = createStalenessHeaders(registry);
+    const refusal = findStalenessRefusal(registry, getHeaderValues(request.rawHeaders, MAX_STALENESS_HEADER));
+    if (refusal) return sendError(response, refusal.code, refusal.message, staleness);
+    return sendList(response, serializeRegistryResponse(registry.pages(), serializer), memory, staleness);
+  };
 }
 
 /**
  * Creates the handler of `GET /replicas`: a list with all details of each replica, including replicas that aren't routed
- * to. With `?replica_id=ID` the list has that replica only. Clients use this to check whether a silent replica still exists.
+ * to. With `?replica_id=ID`, once or several times, the list has those replicas only. Clients use this to check whether a silent
+ * replica still exists.
  */
 export function createReplicasHandler(
   registry: Pick<Registry<SerializedReplica>, 'known' | 'find'>,
@@ -37,9 +46,8 @@ export function createReplicasHandler(
   memory: ListMemory,
 ): RequestHandler {
   return (request, response) => {
-    const id = new URLSearchParams(request.url.split('?', 2)[1]).get(REPLICA_ID_PARAMETER);
-    const found = id === null ? undefined : registry.find(asReplicaId(id));
-    const replicas = id === null ? registry.known() : found ? [found] : [];
+    const ids = new Set(new URLSearchParams(request.url.split('?', 2)[1]).getAll(REPLICA_ID_PARAMETER));
+    const replicas = ids.size === 0 ? registry.known() : [...ids].flatMap((id) => registry.find(asReplicaId(id)) ?? []);
     return sendList(response, serializeReplicaDetails(replicas, readClock()), memory);
   };
 }
@@ -48,7 +56,12 @@ export function createReplicasHandler(
  * Sends a list of many parts. A list of 100,000 replicas is 15 MB, or 26 MB with all details. It is serialized and sent
  * in slices, so that other requests don't wait for it. Parts that the client has received are released.
  */
-export async function sendList(response: Response, parts: Iterable<Buffer>, memory: ListMemory): Promise<void> {
+export async function sendList(
+  response: Response,
+  parts: Iterable<Buffer>,
+  memory: ListMemory,
+  headers?: Readonly<Record<string, string>>,
+): Promise<void> {
   const list = memory.createList();
   try {
     let serializedBytes = 0;
@@ -60,7 +73,7 @@ export async function sendList(response: Response, parts: Iterable<Buffer>, memo
       await waitOneTurn();
       if (response.destroyed) return;
     }
-    response.writeHead(200, createJsonHeaders(list.bytes));
+    response.writeHead(200, createJsonHeaders(list.bytes, headers));
     if (response.req.method !== 'HEAD') await sendParts(response, list);
     response.end();
   } finally {

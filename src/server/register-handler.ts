@@ -1,6 +1,15 @@
+import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import type { Request, Response } from 'express';
 import { formatReplacedHeader, REPLACED_HEADER } from '../api/instance-json.js';
-import { formatRegisteredEvent, formatSupersededEvent, NOT_RENEWED_EVENT } from '../api/lease-events.js';
+import {
+  formatLocalEvent,
+  formatRegisteredEvent,
+  formatSupersededEvent,
+  NOT_RENEWED_EVENT,
+  SHARED_EVENT,
+} from '../api/lease-events.js';
+import { OWNER_HEADER } from '../api/lease-owner.js';
 import { LEASE_HEADER } from '../api/lease-renewal.js';
 import {
   MAX_REGISTRATION_BYTES,
@@ -14,9 +23,10 @@ import { getEndpointWarning } from '../core/endpoint.js';
 import { AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } from '../core/errors.js';
 import { toHost } from '../core/host.js';
 import type { LeaseId, ReplicaId } from '../core/ids.js';
-import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
-import type { Registry } from '../core/registry.js';
+import type { Events, RegistryEvent, ServerEvent } from '../core/ports.js';
+import type { RegistryAccess } from '../core/registry-access.js';
 import { isSameInstance, type Replica } from '../core/replica.js';
+import { findScopeProblem, type Scope } from '../core/scope.js';
 import type { BodyMemory } from '../http/body-memory.js';
 import { isCrossOrigin } from '../http/host-check.js';
 import { RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
@@ -25,7 +35,7 @@ import { getHeaderValues } from '../http/request-head.js';
 import { type AccessTokens, type AuthorizedHandler, authorize, checkIdPrefix } from './authorization.js';
 import type { DeadPeerDetector } from './dead-peer-detector.js';
 import { BODY_MEMORY_FULL, sendBodyMemoryFull, sendError } from './error-response.js';
-import { createHeartbeatWheel, type HeartbeatWheel } from './heartbeat-wheel.js';
+import type { HeartbeatWheel } from './heartbeat-wheel.js';
 import { canTakeRenewals, createLeaseStream } from './lease-stream.js';
 import { reportListValues } from './list-value-warning.js';
 import type { Readiness } from './readiness.js';
@@ -35,22 +45,24 @@ import { type RenewingRegistry, renewByLine } from './renew-lease.js';
 /** Options of the register handler. */
 export interface RegisterHandlerOptions {
   readonly registry: RenewingRegistry &
-    Pick<Registry<SerializedReplica>, 'checkRegistration' | 'find' | 'register' | 'release'>;
+    Pick<RegistryAccess<SerializedReplica>, 'scope' | 'checkRegistration' | 'find' | 'register' | 'release'>;
   /** The tokens that requests need. Default: none. */
   readonly tokens?: AccessTokens | undefined;
   readonly deadPeers: Pick<DeadPeerDetector, 'watch'>;
   readonly readiness: Readiness;
-  readonly clock: Clock;
   readonly events: Events<RegistryEvent | ServerEvent>;
-  readonly heartbeatMs: number;
+  readonly heartbeats: HeartbeatWheel;
   readonly bodies: BodyMemory;
+  /** The URL at which this server takes requests for leases. Default: the address to which the registrant has connected. */
+  readonly advertisedUrl?: string | undefined;
 }
 
 /** Creates the handler of `POST /register`. It grants a lease that lasts as long as the connection. */
 export function createRegisterHandler(options: RegisterHandlerOptions): AuthorizedHandler {
-  const heartbeats = createHeartbeatWheel({ clock: options.clock, intervalMs: options.heartbeatMs });
   return async (request, response, _next, prefixes) => {
-    const refuse = createRefuse(request, response, options.events);
+    const { events, registry } = options;
+    const { scope } = registry;
+    const refuse = createRefuse(request, response, { events, scope });
     if (isCrossOrigin(request))
       return refuse('permission_denied', 'web pages of other origins cannot register replicas');
     const body = await readRequestBody(request, response, MAX_REGISTRATION_BYTES, options.bodies);
@@ -62,7 +74,7 @@ export function createRegisterHandler(options: RegisterHandlerOptions): Authoriz
       case 'too_large':
         return refuseOversized(refuse, body.beginning);
       case 'no_room':
-        emitRefusal(options.events, request, { code: 'unavailable', reason: BODY_MEMORY_FULL });
+        emitRefusal(events, request, { code: 'unavailable', reason: BODY_MEMORY_FULL, scope });
         return sendBodyMemoryFull(response);
       case 'text': {
         const isJson = body.text === '' || isJsonContent(request.headers['content-type']);
@@ -71,8 +83,10 @@ export function createRegisterHandler(options: RegisterHandlerOptions): Authoriz
         const { id } = outcome.replica;
         const prefixProblem = checkIdPrefix(prefixes, id);
         if (prefixProblem !== undefined) return refuse('permission_denied', prefixProblem, { id });
+        const scopeProblem = findScopeProblem(scope, outcome.replica.capabilities);
+        if (scopeProblem !== undefined) return refuse('permission_denied', scopeProblem, { id });
         options.bodies.release(response);
-        return grantLease(response, outcome, { ...options, heartbeats });
+        return grantLease(response, outcome, options);
       }
       default:
         body satisfies never;
@@ -87,10 +101,14 @@ type Refuse = (
   details?: { readonly id?: ReplicaId; readonly headers?: Readonly<Record<string, string>> },
 ) => void;
 
-function createRefuse(request: Request, response: Response, events: Events<RegistryEvent>): Refuse {
+function createRefuse(
+  request: Request,
+  response: Response,
+  { events, scope }: { readonly events: Events<RegistryEvent>; readonly scope: Scope },
+): Refuse {
   return (code, reason, { id: replicaId, headers } = {}) => {
     const text = typeof reason === 'string' ? reason : (reason[0]?.msg ?? '');
-    emitRefusal(events, request, { code, reason: text, replicaId });
+    emitRefusal(events, request, { code, reason: text, replicaId, scope });
     if (typeof reason === 'string') sendError(response, code, reason, headers);
     else sendJson(response, toHttpStatus(code), serializeValidationIssues(reason));
   };
@@ -103,9 +121,11 @@ function refuseOversized(refuse: Refuse, beginning: string): void {
   else refuse('too_large', detail, { headers: { connection: 'close' } });
 }
 
-type GrantOptions = RegisterHandlerOptions & { readonly heartbeats: HeartbeatWheel };
-
-async function grantLease(response: Response, request: RegistrationRequest, options: GrantOptions): Promise<void> {
+async function grantLease(
+  response: Response,
+  request: RegistrationRequest,
+  options: RegisterHandlerOptions,
+): Promise<void> {
   const { socket } = response;
   // The client left while its request was read. A lease would end at once, and would first supersede a live one.
   if (!socket || socket.destroyed) return;
@@ -113,16 +133,14 @@ async function grantLease(response: Response, request: RegistrationRequest, opti
   const { registry, deadPeers, events, heartbeats } = options;
   const host = toHost(socket.remoteAddress);
   const refusal = findRefusal(request, host, options);
-  if (refusal) {
-    const { code, message: reason } = refusal;
-    events.emit({ kind: 'registration_refused', replicaId: replica.id, host, code, reason });
-    const headers = code === 'already_exists' ? {} : RETRY_LATER_HEADERS;
-    return sendError(response, code, reason, { ...headers, connection: 'close' });
-  }
+  if (refusal) return sendRefusal(response, replica.id, refusal, options);
   emitWarnings(replica, host, events);
   const stream = createLeaseStream(response, heartbeats);
   const replaced = registry.find(replica.id)?.registration.instance;
-  const terms = { host, ttlMs, state, instance, cordon, weight, load };
+  const onSharing = (problem: string | undefined): void =>
+    stream.send(problem === undefined ? SHARED_EVENT : formatLocalEvent(problem));
+  const ownerUrl = options.advertisedUrl ?? formatConnectionUrl(socket);
+  const terms = { host, ttlMs, state, instance, cordon, weight, load, ownerUrl, onSharing };
   const granted = registry.register(replica, terms, (end, by) => {
     if (end === 'unacknowledged') stream.destroy();
     else stream.end(end === 'superseded' ? formatSupersededEvent(replica.id, by) : undefined);
@@ -133,17 +151,50 @@ async function grantLease(response: Response, request: RegistrationRequest, opti
     unwatch();
     granted
       .then((lease) => registry.release(lease, 'closed'))
-      .catch((error) => events.emit({ kind: 'release_failed', replicaId: replica.id, error: getErrorMessage(error) }));
+      .catch((error) => {
+        if (isRefusal(error)) return;
+        events.emit({ kind: 'release_failed', replicaId: replica.id, error: getErrorMessage(error) });
+      });
   });
-  const lease = await granted;
+  const lease = await granted.catch((error) => {
+    if (!isRefusal(error)) throw error;
+    return sendRefusal(response, replica.id, error, options);
+  });
+  if (lease === undefined) return;
   unwatch = deadPeers.watch({ lease, host, socket });
   const headers = {
     ...(ttlMs !== undefined && { [LEASE_HEADER]: lease }),
+    ...(ownerUrl !== undefined && { [OWNER_HEADER]: ownerUrl }),
     ...(replaced && !isSameInstance(replaced, instance) && { [REPLACED_HEADER]: formatReplacedHeader(replaced) }),
   };
   const takesRenewals = ttlMs !== undefined && canTakeRenewals(response.req);
   const renew = takesRenewals ? createLineRenewer(lease, response.req.rawHeaders, options) : undefined;
   stream.open(formatRegisteredEvent(replica.id), headers, renew);
+}
+
+/** Returns whether the registry refused a registration because another API server has granted the id to somebody else. */
+function isRefusal(error: unknown): error is AnyserveError {
+  return error instanceof AnyserveError && error.code === 'permission_denied';
+}
+
+function sendRefusal(
+  response: Response,
+  replicaId: ReplicaId,
+  { code, message: reason }: AnyserveError,
+  { events, registry: { scope } }: RegisterHandlerOptions,
+): undefined {
+  const host = toHost(response.socket?.remoteAddress);
+  events.emit({ kind: 'registration_refused', replicaId, host, code, reason, scope });
+  const isFinal = code === 'already_exists' || code === 'permission_denied';
+  sendError(response, code, reason, { ...(!isFinal && RETRY_LATER_HEADERS), connection: 'close' });
+}
+
+/** Returns the URL of the address to which a peer has connected. Undefined for an address that is only valid on one link. */
+function formatConnectionUrl(socket: Socket): string | undefined {
+  const { localAddress, localPort } = socket;
+  if (localAddress === undefined || localAddress.includes('%')) return undefined;
+  const host = toHost(localAddress);
+  return `${socket instanceof TLSSocket ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${localPort}`;
 }
 
 /** Creates the handler of renewals on a stream. A token that is no longer accepted can't renew the lease, as in a request. */
@@ -154,7 +205,9 @@ function createLineRenewer(
 ): (line: string) => Promise<string> {
   const authorization = getHeaderValues(rawHeaders, 'authorization');
   return async (line) => {
-    if (authorize('register', authorization, tokens).kind === 'refused') return NOT_RENEWED_EVENT;
+    const decision = authorize('register', authorization, tokens);
+    // The holder of a token whose scope has changed renews the lease with a request, like one whose token is refused.
+    if (decision.kind === 'refused' || decision.scope.key !== registry.scope.key) return NOT_RENEWED_EVENT;
     return renewByLine(registry, lease, line, events).catch(() => NOT_RENEWED_EVENT);
   };
 }
@@ -163,7 +216,7 @@ function createLineRenewer(
 function findRefusal(
   { replica, instance }: RegistrationRequest,
   host: string,
-  options: GrantOptions,
+  options: RegisterHandlerOptions,
 ): AnyserveError | undefined {
   const [reason] = options.readiness.listReasons();
   if (reason === undefined) return options.registry.checkRegistration(replica, { host, instance });

@@ -4,11 +4,11 @@ import type { SerializedReplica } from '../api/serialized-replica.js';
 import type { LeaseId } from '../core/ids.js';
 import type { RenewalResult } from '../core/lease-renewals.js';
 import type { Events, ServerEvent } from '../core/ports.js';
-import type { Registry } from '../core/registry.js';
+import type { RegistryAccess } from '../core/registry-access.js';
 import { reportListValues } from './list-value-warning.js';
 
 /** The parts of a registry that a renewal needs. */
-export type RenewingRegistry = Pick<Registry<SerializedReplica>, 'renew' | 'cordons' | 'loads'>;
+export type RenewingRegistry = Pick<RegistryAccess<SerializedReplica>, 'renew' | 'cordons' | 'loads'>;
 
 /** Renews a lease, and applies what the replica reports. */
 export async function renewLease(

@@ -16,8 +16,9 @@ import { detachString, detachStrings } from '../json/string-memory.js';
 import { createErrorResponse, sendError } from './error-response.js';
 import { createRouteResponder, type RouteOutcome, sendTooManySearches } from './route-responses.js';
 import { NO_ROUTING_HEADERS, parseHeader, type RoutingHeaders, readRoutingHeaders } from './routing-headers.js';
-import { SearchTurns } from './search-turns.js';
+import type { SearchTurns } from './search-turns.js';
 import { SelectedRoutes } from './selected-routes.js';
+import { createStalenessHeaders, findStalenessRefusal } from './staleness.js';
 
 /** Maximum number of cached queries. */
 const MAX_CACHED_QUERIES = 4096;
@@ -25,20 +26,23 @@ const MAX_CACHED_QUERIES = 4096;
 /** Maximum length of the request target of a cached query, in UTF-16 units. */
 const MAX_CACHED_TARGET = 256;
 
+/** Dependencies of {@link createRouteHandler}. */
+export interface RouteHandlerOptions {
+  readonly registry: Pick<Registry<SerializedReplica>, 'route' | 'search' | 'id' | 'stalenessMs'>;
+  readonly clock: Clock;
+  readonly isWarming: () => boolean;
+  readonly turns: SearchTurns;
+}
+
 /**
  * Creates the handler of `GET /route`: it responds with one replica that matches the query. Clients send this request
  * before every call. While the server is warming, a response without a match says that it is temporary. Headers can ask for a
- * protocol, exclude replicas, and give a selector and a preference.
+ * protocol, exclude replicas, give a selector and a preference, and limit how old the server's knowledge can be.
  */
-export function createRouteHandler(
-  registry: Pick<Registry<SerializedReplica>, 'route' | 'search' | 'id'>,
-  isWarming: () => boolean,
-  clock: Clock,
-): RequestHandler {
+export function createRouteHandler({ registry, clock, isWarming, turns }: RouteHandlerOptions): RequestHandler {
   const caches = { any: createQueryCache(), grpc: createQueryCache('grpc'), http: createQueryCache('http') };
-  const turns = new SearchTurns(clock);
-  const send = createRouteResponder(registry, isWarming);
-  const selectedRoutes = new SelectedRoutes({ registry, isWarming, turns });
+  const send = createRouteResponder({ registry, clock, isWarming });
+  const selectedRoutes = new SelectedRoutes({ registry, clock, isWarming, turns });
   const search = (asked: CachedQuery, excluded: ReadonlySet<ReplicaId>): RouteOutcome => {
     // Reading the clock twice takes longer than most searches.
     const isTimed = !asked.isFast || ++asked.untimed === MAX_UNTIMED;
@@ -64,6 +68,8 @@ export function createRouteHandler(
   return (request, response) => {
     const headers = readRoutingHeaders(request.rawHeaders);
     if (headers === NO_ROUTING_HEADERS) return respond(response, request.url, NO_EXCLUSIONS);
+    const refusal = findStalenessRefusal(registry, headers.maxStaleness);
+    if (refusal) return sendError(response, refusal.code, refusal.message, createStalenessHeaders(registry));
     const protocol = parseHeader(() => parseProtocolHeader(headers.protocol));
     if (protocol instanceof AnyserveError) return sendError(response, protocol.code, protocol.message);
     const excluded = readExcluded(headers);

@@ -1,6 +1,7 @@
 import { PROTOCOL_HEADER } from '../api/protocol-header.js';
 import { EXCLUDE_HEADER } from '../api/query.js';
 import { PREFER_HEADER, SELECTOR_HEADER } from '../api/selector-header.js';
+import { MAX_STALENESS_HEADER } from '../api/staleness-header.js';
 import { AnyserveError } from '../core/errors.js';
 
 /** The values of the request headers that say which replicas a request is about. */
@@ -9,16 +10,24 @@ export interface RoutingHeaders {
   readonly selector: readonly string[];
   readonly prefer: readonly string[];
   readonly protocol: readonly string[];
+  readonly maxStaleness: readonly string[];
 }
 
 /** Returned for a request without any of the headers. */
-export const NO_ROUTING_HEADERS: RoutingHeaders = { exclude: [], selector: [], prefer: [], protocol: [] };
+export const NO_ROUTING_HEADERS: RoutingHeaders = {
+  exclude: [],
+  selector: [],
+  prefer: [],
+  protocol: [],
+  maxStaleness: [],
+};
 
 const FIELDS: ReadonlyMap<string, keyof RoutingHeaders> = new Map([
   [EXCLUDE_HEADER, 'exclude'],
   [SELECTOR_HEADER, 'selector'],
   [PREFER_HEADER, 'prefer'],
   [PROTOCOL_HEADER, 'protocol'],
+  [MAX_STALENESS_HEADER, 'maxStaleness'],
 ]);
 
 const LENGTHS = [...FIELDS.keys()].map(({ length }) => length);
@@ -41,7 +50,7 @@ export function readRoutingHeaders(rawHeaders: readonly string[]): RoutingHeader
     if (letter !== UPPER_A && letter !== LOWER_A) continue;
     const field = FIELDS.get(name.toLowerCase());
     if (field === undefined) continue;
-    headers ??= { exclude: [], selector: [], prefer: [], protocol: [] };
+    headers ??= { exclude: [], selector: [], prefer: [], protocol: [], maxStaleness: [] };
     headers[field].push(decodeUtf8(rawHeaders[index + 1] as string));
   }
   return headers ?? NO_ROUTING_HEADERS;

@@ -6,6 +6,7 @@ import { AnyserveError } from '../core/errors.js';
 import { GenerationalCache } from '../core/generational-cache.js';
 import type { ReplicaId } from '../core/ids.js';
 import { PreparedFilter } from '../core/index/prepared-filter.js';
+import type { Clock } from '../core/ports.js';
 import { getOtherProtocol, type Protocol } from '../core/protocol.js';
 import type { Registry } from '../core/registry.js';
 import { NO_EXCLUSIONS } from '../core/routable-replicas.js';
@@ -29,7 +30,8 @@ interface Selection {
 
 /** Dependencies of {@link SelectedRoutes}. */
 export interface SelectedRoutesOptions {
-  readonly registry: Pick<Registry<SerializedReplica>, 'search' | 'id'>;
+  readonly registry: Pick<Registry<SerializedReplica>, 'search' | 'id' | 'stalenessMs'>;
+  readonly clock: Clock;
   readonly isWarming: () => boolean;
   readonly turns: SearchTurns;
 }
@@ -41,10 +43,10 @@ export class SelectedRoutes {
   readonly #send: (response: ServerResponse, outcome: RouteOutcome) => void;
   readonly #cache = new GenerationalCache<string, Selection>(MAX_CACHED);
 
-  constructor({ registry, isWarming, turns }: SelectedRoutesOptions) {
+  constructor({ registry, clock, isWarming, turns }: SelectedRoutesOptions) {
     this.#registry = registry;
     this.#turns = turns;
-    this.#send = createRouteResponder(registry, isWarming, { [SELECTOR_HEADER]: SELECTOR_APPLIED });
+    this.#send = createRouteResponder({ registry, clock, isWarming }, { [SELECTOR_HEADER]: SELECTOR_APPLIED });
   }
 
   /** Responds now, or resolves when it has responded. */

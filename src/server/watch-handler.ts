@@ -14,23 +14,24 @@ import type { EventStreams } from './event-stream-response.js';
 import type { Readiness } from './readiness.js';
 import { parseHeader, readRoutingHeaders } from './routing-headers.js';
 import { StreamLimit } from './stream-limit.js';
+import type { WatchedRegistry } from './watch-feeds.js';
 import type { WatchHub } from './watch-hub.js';
 
 /** Options of the watch handler. */
 export interface WatchHandlerOptions {
+  readonly registry: WatchedRegistry;
   readonly watches: Pick<WatchHub, 'watch'>;
   readonly streams: Pick<EventStreams, 'open'>;
   readonly readiness: Readiness;
-  /** Maximum number of streams for each peer address. One address never gets more than half of all. */
-  readonly maxStreamsPerPeer?: number | undefined;
+  /** Counts the streams of all handlers. */
+  readonly watchLimit: StreamLimit;
 }
 
-/** Limits of the streams. With 10,000 different filters, a change costs 10,000 comparisons. */
-const STREAM_LIMITS = {
-  name: 'watches',
-  max: 10_000,
-  whenFull: 'too many clients watch this API server; try again, or use another one',
-};
+/** Creates the limit on watches. With 10,000 different filters, a change costs 10,000 comparisons. */
+export function createWatchLimit(maxPerPeer: number | undefined): StreamLimit {
+  const whenFull = 'too many clients watch this API server; try again, or use another one';
+  return new StreamLimit({ name: 'watches', max: 10_000, whenFull, maxPerPeer });
+}
 
 /** The checks that a watch needs. Unlike a registration, it needs no complete list: it gets what is missing later. */
 const REQUIRED_CHECKS = ['phase', 'open_files'];
@@ -40,12 +41,12 @@ const REQUIRED_CHECKS = ['phase', 'open_files'];
  * whatever their state, and then each change.
  */
 export function createWatchHandler({
+  registry,
   watches,
   streams,
   readiness,
-  maxStreamsPerPeer,
+  watchLimit: limit,
 }: WatchHandlerOptions): RequestHandler {
-  const limit = new StreamLimit({ ...STREAM_LIMITS, maxPerPeer: maxStreamsPerPeer });
   return (request, response) => {
     const reason = REQUIRED_CHECKS.map((name) => readiness.findReason(name)).find((one) => one !== undefined);
     if (reason !== undefined) {
@@ -66,6 +67,6 @@ export function createWatchHandler({
     // A substring would keep the whole URL in memory.
     const query = detachStrings(parseQuery(parseTarget(request.url).search));
     const release = limit.add(host);
-    watches.watch({ query, selector, protocol }, position, response).onClosed(release);
+    watches.watch(registry, { query, selector, protocol }, position, response).onClosed(release);
   };
 }

@@ -1,7 +1,7 @@
 import type { SerializedReplica } from '../api/serialized-replica.js';
-import { formatPutEvent, formatRemovedEvent, NO_LONGER_MATCHES, type RemovalReason } from '../api/watch-events.js';
+import { formatPutEvent, formatRemovedEvent, type RemovalReason } from '../api/watch-events.js';
 import { estimateRegistrationBytes } from '../core/registration-bytes.js';
-import type { RegistryChange } from '../core/registry-changes.js';
+import { NO_LONGER_MATCHES, type RegistryChange } from '../core/registry-changes.js';
 import type { Registration } from '../core/replica.js';
 import { isWatched, type ReplicaFilter } from '../core/replica-filter.js';
 

@@ -1,22 +1,16 @@
 import type { ServerResponse } from 'node:http';
 import type { EventPosition } from '../api/event-frames.js';
-import { serializeReplicaRow } from '../api/replica-list-json.js';
-import type { SerializedReplica } from '../api/serialized-replica.js';
-import { listPairs } from '../core/capability.js';
 import { toHost } from '../core/host.js';
 import type { Clock } from '../core/ports.js';
-import type { Registry } from '../core/registry.js';
-import type { Registration } from '../core/replica.js';
 import type { ReplicaFilter } from '../core/replica-filter.js';
 import type { DeadPeerDetector } from './dead-peer-detector.js';
 import { spreadEvenly } from './drain.js';
 import type { EventStreamResponse, EventStreams } from './event-stream-response.js';
 import { ListMemory } from './list-memory.js';
 import { TurnQueue } from './turn-queue.js';
-import { WatchFeed } from './watch-feed.js';
-import { WatchHistory, type WatchHistoryLimits } from './watch-history.js';
-import { WatchLoads } from './watch-loads.js';
-import { Watcher } from './watcher.js';
+import { type WatchedRegistry, WatchFeeds } from './watch-feeds.js';
+import type { WatchHistoryLimits } from './watch-history.js';
+import type { Watcher } from './watcher.js';
 
 /** Time for which changes are collected before they are sent, in ms. */
 const COLLECT_MS = 50;
@@ -31,12 +25,8 @@ const SLOW_CHECK_INTERVAL_MS = 1000;
 const MAX_SNAPSHOT_BYTES = 256 * 1024 * 1024;
 const MAX_UNSENT_BYTES = 256 * 1024 * 1024;
 
-/** Time for which the changes are remembered after the last client has left, in ms. */
-const IDLE_HISTORY_MS = 60_000;
-
 /** Options of a {@link WatchHub}. */
 export interface WatchHubOptions {
-  readonly registry: Pick<Registry<SerializedReplica>, 'changes' | 'pages' | 'describe' | 'find' | 'loads'>;
   readonly clock: Clock;
   readonly streams: Pick<EventStreams, 'open'>;
   readonly deadPeers: Pick<DeadPeerDetector, 'watch'>;
@@ -47,22 +37,17 @@ export interface WatchHubOptions {
   readonly maxSnapshotBytes?: number | undefined;
 }
 
-/** Sends the changes of the registry to the clients that watch it. It costs nothing while there are none. */
+/** Sends the changes of registries to the clients that watch them. All streams together share its limits. */
 export class WatchHub {
   readonly #options: WatchHubOptions;
-  /** Number of the last change when the warming time ended; undefined before. */
-  #warmRevision: number | undefined;
   readonly #snapshotMemory: ListMemory;
   readonly #turns: TurnQueue;
+  readonly #feeds = new Map<WatchedRegistry, WatchFeeds>();
   readonly #watchers = new Set<Watcher>();
-  readonly #feeds = new Map<string, WatchFeed>();
-  readonly #loads: WatchLoads;
-  /** Undefined while nobody has watched for a minute. */
-  #history: WatchHistory | undefined;
-  #cancelForgetting = (): void => {};
+  #isWarming: boolean;
   #cancelSlowCheck = (): void => {};
-  #unsubscribe = (): void => {};
   #isSending = false;
+  #hasChanged = false;
   #isDraining = false;
   #lastSentAtMs = Number.NEGATIVE_INFINITY;
 
@@ -71,11 +56,7 @@ export class WatchHub {
     this.#options = options;
     this.#turns = new TurnQueue(clock);
     this.#snapshotMemory = new ListMemory(maxSnapshotBytes);
-    this.#loads = new WatchLoads({
-      ...options,
-      waitForTurn: () => this.#turns.wait(),
-      listReceivers: () => (this.#isDraining ? [] : [...this.#watchers]),
-    });
+    this.#isWarming = warmingMs > 0;
     if (warmingMs > 0) clock.schedule(warmingMs, () => this.#onWarm(), { background: true });
   }
 
@@ -85,19 +66,19 @@ export class WatchHub {
   }
 
   /**
-   * Turns a response into a stream of the replicas that match a filter. It continues after the client's last event, if that
-   * is known. Otherwise it begins with a snapshot.
+   * Turns a response into a stream of the replicas of a registry that match a filter. It continues after the client's last event,
+   * if that is known. Otherwise it begins with a snapshot.
    */
-  watch(filter: ReplicaFilter, lastEvent: EventPosition | undefined, response: ServerResponse): EventStreamResponse {
+  watch(
+    registry: WatchedRegistry,
+    filter: ReplicaFilter,
+    lastEvent: EventPosition | undefined,
+    response: ServerResponse,
+  ): EventStreamResponse {
     const { streams, deadPeers } = this.#options;
-    const history = this.#startHistory();
-    const key = createKey(filter);
-    const feed = this.#feeds.get(key) ?? this.#createFeed(filter, history);
-    this.#feeds.set(key, feed);
-    feed.streams++;
-    const watcher = this.#createWatcher(feed, this.#findResumePoint(lastEvent, history));
+    const feeds = this.#feeds.get(registry) ?? this.#createFeeds(registry);
+    const watcher = feeds.add(filter, lastEvent);
     this.#watchers.add(watcher);
-    this.#loads.start();
     if (this.#watchers.size === 1) this.#checkForSlowClients();
     const { socket } = response;
     const onDead = (): void => void response.destroy();
@@ -105,10 +86,9 @@ export class WatchHub {
     const stream = streams.open(response, (open) => (this.#isDraining ? '' : watcher.read(open)));
     stream.onClosed(() => {
       unwatch();
-      watcher.close();
+      feeds.remove(watcher);
       this.#watchers.delete(watcher);
-      if (--feed.streams === 0) this.#feeds.delete(key);
-      if (this.#watchers.size === 0) this.#forgetLater();
+      if (this.#watchers.size === 0) this.#cancelSlowCheck();
     });
     return stream;
   }
@@ -126,38 +106,28 @@ export class WatchHub {
     for (const watcher of this.#watchers) watcher.end();
   }
 
-  /** Returns the history, and starts it if nobody has watched for a while. */
-  #startHistory(): WatchHistory {
-    this.#cancelForgetting();
-    if (this.#history) return this.#history;
-    const { registry, historyLimits } = this.#options;
-    const { changes } = registry;
-    const history = new WatchHistory(
-      changes.epoch,
-      changes.revision,
-      (registration) => this.#serialize(registration),
+  #createFeeds(registry: WatchedRegistry): WatchFeeds {
+    const { clock, historyLimits, warmingMs } = this.#options;
+    const feeds = new WatchFeeds({
+      registry,
+      clock,
       historyLimits,
-    );
-    this.#history = history;
-    this.#unsubscribe = changes.subscribe((change) => {
-      history.add(change);
-      this.#sendSoon();
+      snapshotMemory: this.#snapshotMemory,
+      // Not by the clock: a timer can fire a millisecond early, and its streams are notified only once.
+      isWarming: () => this.#isWarming,
+      hasWarmed: warmingMs > 0,
+      waitForTurn: () => this.#turns.wait(),
+      scheduleTurn: (task) => this.#turns.add(task),
+      onChange: () => this.#sendSoon(),
+      isDraining: () => this.#isDraining,
     });
-    return history;
-  }
-
-  #forgetLater(): void {
-    this.#cancelSlowCheck();
-    this.#loads.stop();
-    const forget = (): void => {
-      this.#unsubscribe();
-      this.#history = undefined;
-    };
-    this.#cancelForgetting = this.#options.clock.schedule(IDLE_HISTORY_MS, forget, { background: true });
+    this.#feeds.set(registry, feeds);
+    return feeds;
   }
 
   /** Sends the changes at once, or 50 ms after the last ones. */
   #sendSoon(): void {
+    this.#hasChanged = true;
     if (this.#isSending || this.#isDraining || this.#watchers.size === 0) return;
     this.#isSending = true;
     const { clock } = this.#options;
@@ -168,17 +138,17 @@ export class WatchHub {
 
   #send(): void {
     const { clock } = this.#options;
-    const sentRevision = this.#history?.latest;
     const watchers = [...this.#watchers];
     let next = 0;
+    this.#hasChanged = false;
     this.#lastSentAtMs = clock.nowMs();
     const sendSlice = (): void => {
       const endsAtMs = clock.nowMs() + SLICE_MS;
       while (next < watchers.length && clock.nowMs() < endsAtMs) watchers[next++]?.notify();
       if (next < watchers.length) return void clock.schedule(0, sendSlice);
-      for (const feed of this.#feeds.values()) feed.releaseReads();
+      for (const feeds of this.#feeds.values()) feeds.releaseReads();
       this.#isSending = false;
-      if (this.#history?.latest !== sentRevision) this.#sendSoon();
+      if (this.#hasChanged) this.#sendSoon();
     };
     sendSlice();
   }
@@ -204,49 +174,9 @@ export class WatchHub {
     );
   }
 
-  #createWatcher(feed: WatchFeed, resumeAfter: number | undefined): Watcher {
-    const { clock, registry, warmingMs } = this.#options;
-    // Not by the clock: a timer can fire a millisecond early, and its streams are notified only once.
-    const isWarming = (): boolean => warmingMs > 0 && this.#warmRevision === undefined;
-    const hasSentWarm = this.#warmRevision !== undefined && (resumeAfter ?? 0) > this.#warmRevision;
-    const wasWarming = resumeAfter !== undefined && warmingMs > 0 && !hasSentWarm;
-    const scheduleTurn = (task: () => void): void => this.#turns.add(task);
-    const { epoch } = registry.changes;
-    return new Watcher({ feed, epoch, clock, isWarming, scheduleTurn, resumeAfter, wasWarming });
-  }
-
-  #findResumePoint(lastEvent: EventPosition | undefined, history: WatchHistory): number | undefined {
-    const { epoch } = this.#options.registry.changes;
-    if (lastEvent?.epoch !== epoch || lastEvent.number === 0) return undefined;
-    return history.hasAllAfter(lastEvent.number) ? lastEvent.number : undefined;
-  }
-
-  #createFeed(filter: ReplicaFilter, history: WatchHistory): WatchFeed {
-    const { registry, clock } = this.#options;
-    const { epoch } = registry.changes;
-    return new WatchFeed(filter, {
-      history,
-      clock,
-      memory: this.#snapshotMemory,
-      serialize: (registration) => this.#serialize(registration),
-      waitForTurn: () => this.#turns.wait(),
-      readList: () => ({ pages: registry.pages(), revision: registry.changes.revision, epoch }),
-    });
-  }
-
-  #serialize(registration: Registration<SerializedReplica>): string {
-    const { registry, clock } = this.#options;
-    const now = { nowMs: clock.nowMs(), epochMs: clock.epochMs() };
-    return serializeReplicaRow(registry.describe(registration), now);
-  }
-
   #onWarm(): void {
-    this.#warmRevision = this.#options.registry.changes.revision;
+    this.#isWarming = false;
+    for (const feeds of this.#feeds.values()) feeds.markWarm();
     this.#sendSoon();
   }
-}
-
-/** Returns a text that is the same for all filters with the same pairs, the same text of the selector and the same protocol. */
-function createKey({ query, selector, protocol }: ReplicaFilter): string {
-  return JSON.stringify([selector.text, protocol, ...listPairs(query).sort(([a], [b]) => (a < b ? -1 : 1))]);
 }

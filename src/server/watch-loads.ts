@@ -2,7 +2,7 @@ import type { SerializedReplica } from '../api/serialized-replica.js';
 import { formatLoadEvent, serializeReplicaLoad } from '../api/watch-events.js';
 import { isSameLoad, type ReplicaLoad } from '../core/load.js';
 import type { Clock } from '../core/ports.js';
-import type { Registry } from '../core/registry.js';
+import type { RegistryAccess } from '../core/registry-access.js';
 import { isWatched, type ReplicaFilter } from '../core/replica-filter.js';
 import type { LoadListener } from '../core/replica-loads.js';
 
@@ -31,7 +31,7 @@ export interface LoadReceiver {
 
 /** Options of {@link WatchLoads}. */
 export interface WatchLoadsOptions {
-  readonly registry: Pick<Registry<SerializedReplica>, 'find' | 'loads'>;
+  readonly registry: Pick<RegistryAccess<SerializedReplica>, 'find' | 'loads'>;
   readonly clock: Clock;
   /** Resolves in a later turn of the event loop, in which there is time for a part of the work. */
   readonly waitForTurn: () => Promise<void>;

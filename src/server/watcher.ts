@@ -70,8 +70,12 @@ export class Watcher implements LoadReceiver {
     this.#reading = { snapshot, startedAtMs: clock.nowMs(), stop, hasBegun: false, nextPart: 0, turn: 'none' };
   }
 
+  get feed(): WatchFeed {
+    return this.#options.feed;
+  }
+
   get filter(): ReplicaFilter {
-    return this.#options.feed.filter;
+    return this.feed.filter;
   }
 
   /** Number of bytes that wait for the client. */

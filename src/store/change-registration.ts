@@ -12,6 +12,7 @@ export function changeRegistration<R extends Replica>(
   return {
     lease: change.lease ?? previous.lease,
     owner: previous.owner,
+    ownerUrl: previous.ownerUrl,
     instance: change.instance ?? previous.instance,
     replica: change.replica ?? previous.replica,
     state: change.state ?? previous.state,

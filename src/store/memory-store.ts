@@ -1,6 +1,7 @@
 import type { LeaseId, RegistryId, ReplicaId } from '../core/ids.js';
-import type { RegistrationStore, StoreEvent } from '../core/ports.js';
+import type { CanReplace, RegistrationStore, StoreEvent } from '../core/ports.js';
 import type { LeaseEnd, Registration, RegistrationChange, Replica } from '../core/replica.js';
+import { createTakenError } from '../core/scope.js';
 import { changeRegistration } from './change-registration.js';
 
 /** A store in this process, without persistence. Subscribers receive each change before the call returns. */
@@ -17,8 +18,10 @@ export class MemoryStore<R extends Replica = Replica> implements RegistrationSto
   /** Resolves at once, because an empty store is complete. */
   async start(): Promise<void> {}
 
-  async put(registration: Registration<R>): Promise<void> {
-    const previous = this.#byReplica.get(registration.replica.id);
+  async put(registration: Registration<R>, canReplace?: CanReplace): Promise<void> {
+    const { id } = registration.replica;
+    const previous = this.#byReplica.get(id);
+    if (previous && canReplace?.(previous) === false) throw createTakenError(id);
     if (previous) this.#byLease.delete(previous.lease);
     this.#set(registration);
     this.#notify({ kind: 'put', registration });

@@ -1,3 +1,5 @@
+import type { EndTrace, LogDetails } from '../core/ports.js';
+
 /** Numbers of tokens that an engine has counted. */
 export interface TokenUsage {
   readonly input: number;
@@ -25,14 +27,9 @@ export interface FinishedCall {
   readonly failure: string | undefined;
 }
 
-/** Formats a call as a line of a log in JSON, without the line feed. */
-export function formatCallJson(call: FinishedCall, epochMs: number): string {
-  const isBad = call.status >= 500 || call.failure !== undefined;
-  // biome-ignore lint/style/noRestrictedGlobals: a conversion, which doesn't read the time
-  const time = new Date(epochMs).toISOString();
-  return JSON.stringify({
-    time,
-    level: isBad ? 'warn' : 'info',
+/** Describes a call for a log in JSON. */
+export function describeCall(call: FinishedCall): LogDetails {
+  return {
     event: 'call',
     path: call.path,
     model: call.model,
@@ -46,7 +43,37 @@ export function formatCallJson(call: FinishedCall, epochMs: number): string {
     input_tokens: call.usage?.input,
     output_tokens: call.usage?.output,
     failure: call.failure,
-  });
+  };
+}
+
+/** Operations of OpenTelemetry's GenAI conventions, by the path of the call. Others have the path as their name. */
+const OPERATIONS: Readonly<Record<string, string>> = {
+  '/chat/completions': 'chat',
+  '/responses': 'chat',
+  '/completions': 'text_completion',
+  '/embeddings': 'embeddings',
+};
+
+/** Returns the operation of a path, by OpenTelemetry's GenAI conventions. */
+export function getOperation(path: string): string {
+  return OPERATIONS[path] ?? path.slice(1);
+}
+
+/** Describes a call for the end of its trace, by OpenTelemetry's GenAI conventions. */
+export function toTraceResult(call: FinishedCall): Parameters<EndTrace>[0] {
+  const operation = getOperation(call.path);
+  return {
+    name: call.model === undefined ? operation : `${operation} ${call.model}`,
+    error: call.failure ?? (call.status >= 500 ? String(call.status) : undefined),
+    details: {
+      'gen_ai.operation.name': operation,
+      'gen_ai.request.model': call.model,
+      'gen_ai.usage.input_tokens': call.usage?.input,
+      'gen_ai.usage.output_tokens': call.usage?.output,
+      'http.response.status_code': call.status,
+      'anyserve.replica.id': call.replicaId,
+    },
+  };
 }
 
 function round(ms: number): number {

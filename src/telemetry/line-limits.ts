@@ -1,4 +1,4 @@
-import type { Clock, Log } from '../core/ports.js';
+import type { Clock, Log, LogDetails } from '../core/ports.js';
 import { truncateText } from '../core/quoting.js';
 
 /** Maximum number of lines of one kind at once, and the time after which one more is allowed, in ms. */
@@ -18,8 +18,8 @@ const MAX_LINE_UNITS = 1024;
 type LimitClock = Pick<Clock, 'nowMs' | 'schedule'>;
 
 /**
- * Limits how many lines others can cause in a log: for each kind, a burst of 10 and then one per second. That line ends with
- * the number of omitted lines before it.
+ * Limits how many lines others can cause in a log: for each kind, a burst of 10 and then one per second. That line has the
+ * number of omitted lines before it.
  */
 export class LineLimits {
   readonly #log: Log;
@@ -64,31 +64,35 @@ class LimitedLog implements Log {
     return this.#fullAtMs;
   }
 
-  info(message: string): void {
-    this.#write('info', message);
+  info(message: string, details?: LogDetails): void {
+    this.#write('info', message, details);
   }
 
-  warn(message: string): void {
-    this.#write('warn', message);
+  warn(message: string, details?: LogDetails): void {
+    this.#write('warn', message, details);
   }
 
-  #write(level: keyof Log, message: string): void {
+  #write(level: keyof Log, message: string, details: LogDetails | undefined): void {
     const nowMs = this.#clock.nowMs();
     const waitMs = this.#fullAtMs - nowMs - (BURST_LINES - 1) * LINE_INTERVAL_MS;
     if (waitMs <= 0 && this.#omitted === 0) {
-      this.#send(level, message);
+      this.#send(level, message, details);
       return;
     }
-    this.#last = () => this.#send(level, message);
+    this.#last = () => this.#send(level, message, details);
     // The last omitted line is logged when the next one is allowed, even if none follows.
     if (this.#omitted++ === 0) this.#clock.schedule(Math.max(0, waitMs), () => this.#last(), { background: true });
   }
 
-  #send(level: keyof Log, message: string): void {
+  #send(level: keyof Log, message: string, details: LogDetails | undefined): void {
     const more = this.#omitted - 1;
     this.#omitted = 0;
     this.#fullAtMs = Math.max(this.#fullAtMs, this.#clock.nowMs()) + LINE_INTERVAL_MS;
     const line = truncateText(message, MAX_LINE_UNITS);
-    this.#log[level](more > 0 ? `${line} … and ${more.toLocaleString('en-US')} more like this` : line);
+    if (more <= 0) this.#log[level](line, details);
+    else {
+      const fields = details && { ...details, omitted: more };
+      this.#log[level](`${line} … and ${more.toLocaleString('en-US')} more like this`, fields);
+    }
   }
 }

@@ -1,6 +1,8 @@
+import { formatSeconds } from '../core/durations.js';
 import type { CallEvent, Clock, EndedLease, Log, RegistryEvent, ServerEvent } from '../core/ports.js';
 import type { Subscriber } from './event-bus.js';
 import { LineLimits } from './line-limits.js';
+import { toLogDetails } from './log-details.js';
 
 /** A line for the log. */
 interface Line {
@@ -21,7 +23,7 @@ export function logEvents(
     if (event.kind === 'attempt_started' || event.kind === 'attempt_ended') return;
     const { level, text } = isServerEvent(event) ? formatServerEvent(event) : formatRegistryEvent(event);
     const kind = getLimitedKind(event);
-    (kind === undefined ? log : limits.getLog(kind))[level](text);
+    (kind === undefined ? log : limits.getLog(kind))[level](text, toLogDetails(event));
   };
 }
 
@@ -61,6 +63,7 @@ const SERVER_EVENTS: Readonly<Record<ServerEvent['kind'], true>> = {
   release_failed: true,
   dead_peer_detection_unavailable: true,
   dead_peer_detection_failed: true,
+  forwarding_failed: true,
   request_failed: true,
   registration_unprotected: true,
   drain_started: true,
@@ -141,6 +144,8 @@ function formatServerEvent(event: ServerEvent): Line {
       );
     case 'dead_peer_detection_failed':
       return warn(`cannot inspect TCP connections, will try again: ${event.error}`);
+    case 'forwarding_failed':
+      return warn(`cannot forward renewals to the API server ${event.owner}: ${event.error}`);
     case 'request_failed':
       return warn(`${event.method} ${event.target} failed: ${event.error}`);
     case 'registration_unprotected':
@@ -160,10 +165,6 @@ function formatLease(lease: EndedLease | undefined): string {
   if (!lease) return '';
   const { host, livedMs, silentMs } = lease;
   return ` (host ${host}, lived ${formatSeconds(livedMs)}, last seen ${formatSeconds(silentMs)} before)`;
-}
-
-function formatSeconds(ms: number): string {
-  return `${(ms / 1000).toFixed(1)} s`;
 }
 
 function quoteId(id: string): string {

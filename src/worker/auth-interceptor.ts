@@ -24,7 +24,7 @@ export function createAuthInterceptor(tokens: () => TokenSet): ServerInterceptor
       start(next) {
         const listener = new ServerListenerBuilder().withOnReceiveMetadata((metadata, pass) => {
           const token = parseBearerToken(metadata.get('authorization').map(String));
-          if (token !== undefined && tokens().findPrefixes(hashToken(token)).length > 0) return pass(metadata);
+          if (token !== undefined && tokens().findGrant(hashToken(token))) return pass(metadata);
           const problem =
             token === undefined ? 'call token required (authorization: Bearer TOKEN)' : 'unknown call token';
           call.sendStatus({ code: status.UNAUTHENTICATED, details: `${problem}; ${ADVICE}` });

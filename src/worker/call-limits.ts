@@ -9,6 +9,7 @@ import {
 import { getErrorMessage } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import { INFERENCE_SERVICE } from '../inference/service-definition.js';
+import type { WorkerMetrics } from '../telemetry/worker-metrics.js';
 import { isPublicMethod } from './auth-interceptor.js';
 import { BudgetedRequestReader } from './budgeted-request-reader.js';
 import { type CallStatus, type GrpcJsCall, getGrpcJsCall } from './grpc-js-workarounds.js';
@@ -22,6 +23,8 @@ export interface CallLimitsOptions {
   readonly budget: MemoryBudget;
   readonly maxMessageBytes: number;
   readonly clock: Clock;
+  /** Receives the status of each call of the inference protocol. Default: nothing is measured. */
+  readonly metrics?: Pick<WorkerMetrics, 'recordCall'> | undefined;
 }
 
 /** Timeout for delivering the status to a caller that is still sending its request, in ms. */
@@ -41,7 +44,7 @@ const REQUEST_IDLE_TIMEOUT_MS = 30_000;
  * of messages before and after decompression, and the time they take to arrive. It must be the first interceptor, because
  * only the first one receives the library's own call object.
  */
-export function createCallLimits({ budget, maxMessageBytes, clock }: CallLimitsOptions): ServerInterceptor {
+export function createCallLimits({ budget, maxMessageBytes, clock, metrics }: CallLimitsOptions): ServerInterceptor {
   const publicCalls = new PublicCalls();
   const watchdog = new RequestWatchdog(clock);
 
@@ -49,6 +52,10 @@ export function createCallLimits({ budget, maxMessageBytes, clock }: CallLimitsO
     const grpcCall = getGrpcJsCall(call);
     if (!grpcCall) return rejectCall(call, { code: status.INTERNAL, details: 'unsupported version of @grpc/grpc-js' });
     closeAfterStatus(grpcCall);
+    const name = METHOD_NAMES.get(method.path);
+    if (metrics && name !== undefined) {
+      measureCall(grpcCall, clock, (code, ms) => metrics.recordCall(name, status[code] ?? 'UNKNOWN', ms));
+    }
     const { path, requestStream } = method;
     const isPublic = isPublicMethod(path);
     const isStream = requestStream || method.responseStream;
@@ -77,6 +84,27 @@ function getMessageLimits(path: string, maxMessageBytes: number) {
   const hasTensors = path === INFERENCE_SERVICE.modelInfer.path || path === INFERENCE_SERVICE.modelStreamInfer.path;
   const smallBytes = Math.min(MAX_SMALL_REQUEST_BYTES, maxMessageBytes);
   return { hasTensors, maxMessageBytes: hasTensors ? maxMessageBytes : smallBytes };
+}
+
+/** The names of the inference protocol's methods, by path. */
+const METHOD_NAMES: ReadonlyMap<string, string> = new Map(
+  Object.values(INFERENCE_SERVICE).map(({ path }) => [path, path.slice(path.lastIndexOf('/') + 1)]),
+);
+
+/** Reports the status of a call and the time since its start. A call that its caller has ended is reported as cancelled. */
+function measureCall(grpcCall: GrpcJsCall, clock: Clock, onEnd: (code: number, durationMs: number) => void): void {
+  const startedAtMs = clock.nowMs();
+  let hasEnded = false;
+  const end = (code: number): void => {
+    if (!hasEnded) onEnd(code, clock.nowMs() - startedAtMs);
+    hasEnded = true;
+  };
+  const sendStatus = grpcCall.sendStatus.bind(grpcCall);
+  grpcCall.sendStatus = (callStatus) => {
+    sendStatus(callStatus);
+    end(callStatus.code);
+  };
+  grpcCall.stream.once('close', () => end(status.CANCELLED));
 }
 
 /** Closes a call's stream after its status. Otherwise a stream whose caller keeps sending would stay open. */

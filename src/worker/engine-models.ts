@@ -1,14 +1,14 @@
 import type { Model } from './backend.js';
 
-/** The models of an engine, created again whenever the engine lists different names. */
+/** The models of an engine, created again whenever the engine lists others, or says something else about them. */
 export class EngineModels {
   readonly #listeners = new Set<() => void>();
   #models: readonly Model[];
-  /** The listed names, serialized for comparison. */
-  #names: string;
+  /** The engine's list, serialized for comparison. */
+  #listed: string;
 
-  constructor(names: readonly string[], models: readonly Model[]) {
-    this.#names = JSON.stringify(names);
+  constructor(listed: string, models: readonly Model[]) {
+    this.#listed = listed;
     this.#models = models;
   }
 
@@ -21,11 +21,10 @@ export class EngineModels {
     this.#listeners.add(listener);
   }
 
-  /** Creates the models again if the names or their order differ from the previous list. */
-  update(names: readonly string[], createModels: () => readonly Model[]): void {
-    const serialized = JSON.stringify(names);
-    if (serialized === this.#names) return;
-    this.#names = serialized;
+  /** Creates the models again if the serialized list differs from the previous one. */
+  update(listed: string, createModels: () => readonly Model[]): void {
+    if (listed === this.#listed) return;
+    this.#listed = listed;
     this.#models = createModels();
     for (const listener of this.#listeners) listener();
   }

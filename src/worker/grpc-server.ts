@@ -68,7 +68,12 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     'grpc.keepalive_time_ms': KEEPALIVE_INTERVAL_MS,
     'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
     interceptors: [
-      createCallLimits({ budget: new MemoryBudget(options.maxDecodingBytes), maxMessageBytes, clock }),
+      createCallLimits({
+        budget: new MemoryBudget(options.maxDecodingBytes),
+        maxMessageBytes,
+        clock,
+        metrics: options.metrics,
+      }),
       ...(callTokens ? [createAuthInterceptor(callTokens)] : []),
     ],
   });

@@ -1,13 +1,17 @@
 import type { ServerDuplexStream, ServerUnaryCall, ServiceError, sendUnaryData } from '@grpc/grpc-js';
 import { waitForDrain } from '../client/async-waits.js';
+import { getPairValue } from '../core/capability.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { ReplicaLoad } from '../core/load.js';
+import type { ServerTracer } from '../core/ports.js';
 import { quote } from '../core/quoting.js';
 import { NO_PARAMETERS, type RequestMessage, type StreamResponseMessage } from '../inference/protocol-messages.js';
 import { type InferenceRequest, toInferenceRequest, toResponseMessage } from '../inference/request-response.js';
 import { INFERENCE_SERVICE, STATUS_ON_STREAM_ERROR_KEY } from '../inference/service-definition.js';
 import type { LineLimits } from '../telemetry/line-limits.js';
+import type { MeasuredRequest, WorkerMetrics } from '../telemetry/worker-metrics.js';
 import { type Admission, QueueFullError } from './admission.js';
+import type { Model } from './backend.js';
 import { runInference, runUnaryInference } from './inference-run.js';
 import { LoadTrailers } from './load-trailers.js';
 import type { ModelTable } from './model-table.js';
@@ -22,6 +26,10 @@ export interface InferenceCallsOptions {
   readonly admission: Admission;
   /** Load to report with each response. It always has the current numbers. */
   readonly load: ReplicaLoad;
+  /** Traces the calls. Default: none. */
+  readonly tracer?: ServerTracer | undefined;
+  /** Counts the calls of each model. Default: none. */
+  readonly metrics?: WorkerMetrics | undefined;
   /** Limits the lines about failed calls, which any caller can cause. */
   readonly lines: LineLimits;
   /** Aborted when the worker stops. Streams then end after their current request. */
@@ -63,14 +71,11 @@ export class InferenceCalls {
       message = parseMessage(received.take());
       const request = createRequest(message, received);
       const model = this.#models.get(request.model, request.version);
-      const release = await this.#admission.acquire(disconnected.signal);
-      let bytes: Buffer;
-      try {
+      this.#options.tracer?.annotate({ 'gen_ai.request.model': model.name });
+      const bytes = await this.#runInTurn(model, disconnected.signal, false, async () => {
         const response = await runUnaryInference(model, request, disconnected.signal);
-        bytes = INFERENCE_SERVICE.modelInfer.responseSerialize(toResponseMessage(response, request.raw));
-      } finally {
-        release();
-      }
+        return INFERENCE_SERVICE.modelInfer.responseSerialize(toResponseMessage(response, request.raw));
+      });
       if (disconnected.signal.aborted) return;
       received.reservation.resize(bytes.length);
       hasResponded = true;
@@ -109,7 +114,11 @@ export class InferenceCalls {
     } catch (error) {
       // The stream itself is broken, so the failure can only be logged.
       if (!disconnected.signal.aborted)
-        this.#options.lines.getLog('stream').warn(`stream from ${call.getPeer()} failed: ${getErrorMessage(error)}`);
+        this.#options.lines.getLog('stream').warn(`stream from ${call.getPeer()} failed: ${getErrorMessage(error)}`, {
+          event: 'stream_failed',
+          peer: call.getPeer(),
+          error: getErrorMessage(error),
+        });
     } finally {
       this.#leaving.removeEventListener('abort', onLeaving);
     }
@@ -139,15 +148,37 @@ export class InferenceCalls {
 
   async #streamResponses(call: StreamCall, request: InferenceRequest, signal: AbortSignal): Promise<void> {
     const model = this.#models.get(request.model, request.version);
-    const release = await this.#admission.acquire(signal);
-    try {
+    this.#options.tracer?.annotate({ 'gen_ai.request.model': model.name });
+    await this.#runInTurn(model, signal, true, async (measured) => {
       for await (const response of runInference(model, request, signal, true)) {
         const hasRoom = call.write({ errorMessage: '', inferResponse: toResponseMessage(response, request.raw) });
+        measured?.recordResponse();
         signal.throwIfAborted();
         if (!hasRoom) await waitForDrain(call, signal);
       }
+    });
+  }
+
+  /** Runs a request when it has its turn, and measures how long it waits and runs. */
+  async #runInTurn<T>(
+    model: Model,
+    signal: AbortSignal,
+    isStream: boolean,
+    run: (measured: MeasuredRequest | undefined) => Promise<T>,
+  ): Promise<T> {
+    const measured = this.#options.metrics?.measureRequest(getOperation(model), model.name, isStream);
+    let release: (() => void) | undefined;
+    try {
+      release = await this.#admission.acquire(signal);
+      measured?.start();
+      const result = await run(measured);
+      measured?.end();
+      return result;
+    } catch (error) {
+      measured?.end(signal.aborted ? 'cancelled' : error instanceof AnyserveError ? error.code : 'internal');
+      throw error;
     } finally {
-      release();
+      release?.();
     }
   }
 
@@ -160,9 +191,24 @@ export class InferenceCalls {
     const request = message ? `inference with model ${quote(message.modelName)}` : 'unreadable inference request';
     // Invalid requests are limited separately, so that they can't hide failures of a model.
     const kind = error instanceof AnyserveError ? error.code : 'handler';
-    this.#options.lines.getLog(kind).warn(`${request} from ${call.getPeer()} failed: ${getErrorMessage(error)}`);
+    this.#options.lines.getLog(kind).warn(`${request} from ${call.getPeer()} failed: ${getErrorMessage(error)}`, {
+      event: 'call_failed',
+      model: message?.modelName,
+      peer: call.getPeer(),
+      code: kind,
+      error: getErrorMessage(error),
+    });
     this.#options.onFailure(error);
   }
+}
+
+/** Operations of OpenTelemetry's GenAI conventions, by the type of the model. */
+const OPERATIONS: Readonly<Record<string, string>> = { chat: 'chat', embed: 'embeddings' };
+
+/** Returns the operation of a model: its type, by OpenTelemetry's name if it has one. `infer` if the model has no type. */
+function getOperation({ capabilities }: Model): string {
+  const type = capabilities.map(({ pairs }) => getPairValue('type', pairs)).find((value) => value !== undefined);
+  return type === undefined ? 'infer' : (OPERATIONS[type] ?? type);
 }
 
 /** Parses a request. Throws `invalid_argument`. If grpc-js parsed it, a malformed request would be `internal`. */

@@ -14,6 +14,7 @@ import type {
 import type { StreamResponseMessage } from '../inference/protocol-messages.js';
 import { INFERENCE_SERVICE } from '../inference/service-definition.js';
 import type { TensorSpec } from '../inference/tensor-spec.js';
+import { traceStream, traceUnary } from './call-traces.js';
 import { InferenceCalls, type InferenceCallsOptions } from './inference-calls.js';
 import type { ReceivedMessage } from './received-message.js';
 import { toServiceError } from './service-error.js';
@@ -74,10 +75,12 @@ export function createInferenceService(options: InferenceServiceOptions): Untype
     }
   };
 
-  const modelInfer: handleUnaryCall<ReceivedMessage, Buffer> = (call, respond) => calls.handleUnary(call, respond);
-
-  const modelStreamInfer: handleBidiStreamingCall<ReceivedMessage, StreamResponseMessage> = (call) =>
+  const handleUnary: handleUnaryCall<ReceivedMessage, Buffer> = (call, respond) => calls.handleUnary(call, respond);
+  const handleStream: handleBidiStreamingCall<ReceivedMessage, StreamResponseMessage> = (call) =>
     calls.handleStream(call);
+  const { tracer } = options;
+  const modelInfer = tracer ? traceUnary(tracer, 'ModelInfer', handleUnary) : handleUnary;
+  const modelStreamInfer = tracer ? traceStream(tracer, 'ModelStreamInfer', handleStream) : handleStream;
 
   return {
     serverLive,

@@ -37,7 +37,7 @@ export async function createLlamaBackend(options: LlamaBackendOptions): Promise<
   const llamaCpp = await loadLlamaCpp();
   const llama = await startLlama(llamaCpp, new LineLimits(log, clock).getLog('llama.cpp'));
   try {
-    log.info(`loading ${path}`);
+    log.info(`loading ${path}`, { event: 'loading', path });
     const model = await llama.loadModel({ modelPath: resolve(path) });
     const name = options.name ?? getModelName(path);
     const threads = options.threads ?? Math.max(1, llama.cpuMathCores - 1);

@@ -31,7 +31,7 @@ export async function startLlama({ getLlama, LlamaLogLevel }: LlamaCpp, log: Log
       // No limit for all contexts together, because each context has its own number of threads.
       maxThreads: 0,
       logLevel: LlamaLogLevel.error,
-      logger: (_level, message) => log.warn(`llama.cpp: ${message.trim()}`),
+      logger: (_level, message) => log.warn(`llama.cpp: ${message.trim()}`, { event: 'llama_cpp' }),
     });
   } catch (cause) {
     const problem = `node-llama-cpp has no binary that runs on ${process.platform} ${process.arch}`;

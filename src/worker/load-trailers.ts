@@ -1,6 +1,6 @@
 import { Metadata } from '@grpc/grpc-js';
 import type { ReplicaLoad } from '../core/load.js';
-import { LOAD_KEYS, PUSH_BACK_KEY } from '../inference/service-definition.js';
+import { LOAD_KEYS, PUSH_BACK_KEY } from '../inference/trailing-metadata.js';
 
 /**
  * Trailing metadata with the load of a worker, for all its responses. The gRPC library copies the metadata of each response

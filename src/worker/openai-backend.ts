@@ -3,6 +3,7 @@ import { Engine } from '../client/engine/engine.js';
 import { createModelPairs, listEngineCapabilities } from '../client/engine/engine-capabilities.js';
 import { checkEngine, ENGINE_CHECK_TIMEOUT_MS, toPermanentError } from '../client/engine/engine-check.js';
 import { EngineLoad } from '../client/engine/engine-load.js';
+import type { ModelFacts } from '../client/engine/model-facts.js';
 import type { UpstreamProxy } from '../client/engine/upstream-proxy.js';
 import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
@@ -10,6 +11,7 @@ import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { ReplicaLoad } from '../core/load.js';
 import type { Clock } from '../core/ports.js';
 import { quote, quoteList } from '../core/quoting.js';
+import { OPENAI_PLATFORM } from '../inference/text-contract.js';
 import type { Backend, Model } from './backend.js';
 import { EngineModels } from './engine-models.js';
 import { createOpenaiChat } from './openai-chat.js';
@@ -53,12 +55,12 @@ function createBackend(
   options: OpenaiBackendOptions,
 ): Backend {
   const server = new OpenaiServer(engine.connection, options);
-  const engineModels = new EngineModels(listed, createModels(server, options, offered));
+  const engineModels = new EngineModels(describeListed(engine, listed), createModels(server, options, offered));
   const load = watchEngineLoad(engine, options);
   const refreshModels = async (signal: AbortSignal): Promise<void> => {
     const names = await engine.listModels(signal);
     if (!names) return;
-    engineModels.update(names, () => {
+    engineModels.update(describeListed(engine, names), () => {
       const stillOffered = selectModels(engine, options, names).filter(({ name }) => isListed(name, names));
       return createModels(server, options, stillOffered);
     });
@@ -117,7 +119,7 @@ async function waitForModels(engine: Engine, options: OpenaiBackendOptions, sign
       const permanent = toPermanentError(error);
       if (permanent !== undefined) throw permanent;
       const message = getErrorMessage(error);
-      if (message !== loggedMessage) options.log.info(`waiting for ${message}`);
+      if (message !== loggedMessage) options.log.info(`waiting for ${message}`, { event: 'waiting', reason: message });
       loggedMessage = message;
       await sleep(options.clock, ENGINE_RETRY_DELAY_MS, signal);
     }
@@ -152,9 +154,14 @@ function selectNames(
   return [...models, ...typed.filter((name) => !isListed(name, models))];
 }
 
+/** Returns the listed models with what the server says about them, for comparison. */
+function describeListed(engine: Engine, names: readonly string[]): string {
+  return JSON.stringify(names.map((name) => [name, engine.getFacts(name)]));
+}
+
 interface OfferedModel {
   readonly name: string;
-  readonly type: 'chat' | 'embed';
+  readonly facts: ModelFacts & { readonly type: 'chat' | 'embed' };
 }
 
 /** Returns the models to serve, each with its type: the user's, else the server's, else `chat`. */
@@ -167,12 +174,19 @@ function selectModels(
   const offered: OfferedModel[] = [];
   for (const name of selectNames(options, listed)) {
     const includesName = (names: readonly string[]): boolean => names.some((other) => isListed(other, [name]));
-    const type = engine.getFacts(name).type ?? engine.getFacts(`${name}:latest`).type;
-    if (includesName(chatModels)) offered.push({ name, type: 'chat' });
+    const facts = engine.getFacts(name);
+    const { type } = facts;
+    if (includesName(chatModels)) offered.push({ name, facts: { ...facts, type: 'chat' } });
     else if (embeddingModels === 'all' || includesName(embeddingModels) || type === 'embed')
-      offered.push({ name, type: 'embed' });
-    else if (type === undefined || type === 'chat' || models.includes(name)) offered.push({ name, type: 'chat' });
-    else log.info(`skipping model ${quote(name)}: the server says it is for ${type}; to serve it: --type ${name}=chat`);
+      offered.push({ name, facts: { ...facts, type: 'embed' } });
+    else if (type === undefined || type === 'chat' || models.includes(name))
+      offered.push({ name, facts: { ...facts, type: 'chat' } });
+    else
+      log.info(`skipping model ${quote(name)}: the server says it is for ${type}; to serve it: --type ${name}=chat`, {
+        event: 'model_skipped',
+        model: name,
+        type,
+      });
   }
   return offered;
 }
@@ -189,14 +203,15 @@ function createModels(
 ): readonly Model[] {
   const names = offered.map(({ name }) => name);
   const first = { chat: true, embed: true };
-  return offered.map(({ name, type }): Model => {
+  return offered.map(({ name, facts }): Model => {
+    const { type } = facts;
     const preferred = first[type];
     first[type] = false;
     return {
       name,
       versions: [],
-      platform: 'openai',
-      capabilities: listEngineCapabilities(createModelPairs(name, { type }), capabilities, names),
+      platform: OPENAI_PLATFORM,
+      capabilities: listEngineCapabilities(createModelPairs(name, facts), capabilities, names),
       preferred,
       ignoresTensorParameters: true,
       ...(type === 'chat' ? createOpenaiChat(server, name) : createOpenaiEmbedding(server, name)),

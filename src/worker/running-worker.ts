@@ -9,12 +9,13 @@ import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { HealthChange } from '../core/health.js';
 import { isLoopback } from '../core/host.js';
 import { createReplicaId, parseReplicaId } from '../core/ids.js';
-import type { Clock, Ids, Log, Random } from '../core/ports.js';
+import type { Clock, Ids, Log, Random, ServerTracer } from '../core/ports.js';
 import type { Replica } from '../core/replica.js';
 import type { ServerTls } from '../core/tls.js';
 import type { TokenSet } from '../credentials/token-set.js';
 import { addLabels } from '../json/capability-json.js';
 import { LineLimits } from '../telemetry/line-limits.js';
+import type { WorkerMetrics } from '../telemetry/worker-metrics.js';
 import { type Admission, createAdmission } from './admission.js';
 import { BackendHealth } from './backend-health.js';
 import { type GrpcServer, startGrpcServer } from './grpc-server.js';
@@ -47,6 +48,10 @@ export interface WorkerEnvironment {
   /** Distinguishes processes, even in two containers with the same host name. */
   readonly instance: string;
   readonly version: string;
+  /** Traces the calls. Default: none. */
+  readonly tracer?: ServerTracer | undefined;
+  /** Counts the calls. Default: they are not counted. */
+  readonly metrics?: WorkerMetrics | undefined;
 }
 
 /** Starts a worker that serves the backends' models and keeps them registered. Resolves when it accepts calls. */
@@ -118,7 +123,10 @@ class RunningWorker {
     this.#createReplica(1);
     const server = await this.#listen();
     if (!isLoopback(host) && !callTokens && !tls?.().ca) {
-      log.warn(`anyone who can connect to ${host} can call the models; require a token with --call-token-file`);
+      log.warn(`anyone who can connect to ${host} can call the models; require a token with --call-token-file`, {
+        event: 'calls_unprotected',
+        host,
+      });
     }
     const replica = this.#createReplica(server.port);
     server.setServing(this.#isReady);
@@ -139,7 +147,7 @@ class RunningWorker {
     this.#health.start();
     for (const backend of backends) {
       backend.watchModels?.(
-        () => void this.update().catch((error) => log.warn(`cannot update the models: ${getErrorMessage(error)}`)),
+        () => void this.update().catch((error) => this.#logError(error, 'update_failed', 'cannot update the models: ')),
       );
     }
     // With other backends, the engine's load isn't that of the worker.
@@ -179,7 +187,7 @@ class RunningWorker {
   }
 
   #listen(): Promise<GrpcServer> {
-    const { clock, log, version } = this.#world;
+    const { clock, log, version, metrics, tracer } = this.#world;
     const lines = new LineLimits(log, clock);
     return startGrpcServer({
       ...this.#options,
@@ -189,13 +197,16 @@ class RunningWorker {
       clock,
       lines,
       version,
+      metrics,
+      tracer,
       leaving: this.#leaving.signal,
       isReady: () => this.#isReady && !this.#draining.signal.aborted,
       onFull: (reason) => {
         this.#hasRoom = reason === undefined;
+        const text = this.#hasRoom ? 'ready: there is room for new connections again' : `not ready: ${reason}`;
         lines
           .getLog('connections')
-          .warn(this.#hasRoom ? 'ready: there is room for new connections again' : `not ready: ${reason}`);
+          .warn(text, { event: this.#hasRoom ? 'connections_free' : 'connections_full', reason });
         this.#reportReady();
       },
       onFailure: (error) => {
@@ -214,8 +225,10 @@ class RunningWorker {
 
   #onHealthChange(change: HealthChange): void {
     const { log } = this.#world;
-    if (change.kind === 'waiting') log.info(`waiting for ${change.reason}`);
-    if (change.kind === 'unhealthy') log.warn(`not ready: ${change.reason}`);
+    if (change.kind === 'waiting')
+      log.info(`waiting for ${change.reason}`, { event: 'waiting', reason: change.reason });
+    if (change.kind === 'unhealthy')
+      log.warn(`not ready: ${change.reason}`, { event: 'unhealthy', reason: change.reason });
     this.#reportReady();
   }
 
@@ -242,10 +255,10 @@ class RunningWorker {
     const finished = new AbortController();
     const timeout = sleep(clock, drainTimeoutMs, finished.signal).then(() => {
       if (finished.signal.aborted) return;
-      log.warn(`calls are still running after ${drainTimeoutMs} ms; ending them`);
+      log.warn(`calls are still running after ${drainTimeoutMs} ms; ending them`, { event: 'drain_timed_out' });
       this.#server?.abort();
     });
-    await this.#server?.finish().catch((error) => log.warn(getErrorMessage(error)));
+    await this.#server?.finish().catch((error) => this.#logError(error, 'shutdown_failed'));
     finished.abort();
     await timeout;
     await this.#cleanUp();
@@ -254,8 +267,12 @@ class RunningWorker {
   /** Stops a worker whose registration has failed permanently. */
   async #stopUnregistered(server: GrpcServer, error: unknown): Promise<void> {
     server.abort();
-    await this.#cleanUp().catch((failure) => this.#world.log.warn(getErrorMessage(failure)));
+    await this.#cleanUp().catch((failure) => this.#logError(failure, 'shutdown_failed'));
     this.#settle.reject(error);
+  }
+
+  #logError(error: unknown, event: string, before = ''): void {
+    this.#world.log.warn(`${before}${getErrorMessage(error)}`, { event, error: getErrorMessage(error) });
   }
 
   async #cleanUp(): Promise<void> {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { formatEventDetails } from '../../src/api/event-details.js';
 import { HISTORY_EVENT_KINDS, type ReceivedEvent } from '../../src/api/event-json.js';
-import { formatEventDetails } from '../../src/cli/event-details.js';
 import { mergeByTime } from '../../src/cli/event-lines.js';
 import { toServer } from '../support/api-client.js';
 

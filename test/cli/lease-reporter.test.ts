@@ -1,6 +1,7 @@
 import { PassThrough } from 'node:stream';
 import { expect, it } from 'vitest';
 import { createLeaseReporter } from '../../src/cli/lease-reporter.js';
+import { createChangePrinter } from '../../src/cli/output.js';
 import type { ScalarPairs } from '../../src/json/capability-json.js';
 import { replica } from '../support/replicas.js';
 
@@ -15,14 +16,14 @@ it.each<[string, readonly ScalarPairs[], string]>([
   ['none after a long one', [{ a: '1' }, { a: 'x'.repeat(5000) }, { a: '2' }], '{"a":"1"} and 2 more'],
 ])('the line for an update shows %s', (_description, capabilities, text) => {
   const stdout = new PassThrough();
-  const report = createLeaseReporter(false, { stdout, env: {} });
+  const report = createLeaseReporter(createChangePrinter(false, { stdout, env: {} }));
   report({ kind: 'updated', server: 'http://api' }, replica('r1', ...capabilities));
   expect(String(stdout.read())).toBe(`updated r1 at http://api: ${text}\n`);
 });
 
 it('shows when a superseded process looks its id up, and not that it tries again', () => {
   const stdout = new PassThrough();
-  const report = createLeaseReporter(true, { stdout, env: {} });
+  const report = createLeaseReporter(createChangePrinter(true, { stdout, env: {} }));
   report({ kind: 'superseded', server: 'http://api', checkInMs: 2000 }, replica('r1'));
   expect(JSON.parse(String(stdout.read()))).toMatchObject({
     state: 'superseded',
@@ -30,4 +31,15 @@ it('shows when a superseded process looks its id up, and not that it tries again
     server: 'http://api',
     check_in_ms: 2000,
   });
+});
+
+it('shows that only one API server has the registration, and that it is shared again', () => {
+  const stdout = new PassThrough();
+  const report = createLeaseReporter(createChangePrinter(false, { stdout, env: {} }));
+  report({ kind: 'local', server: 'http://api', reason: 'etcd is full' }, replica('r1'));
+  report({ kind: 'shared', server: 'http://api' }, replica('r1'));
+  expect(String(stdout.read())).toBe(
+    'local r1: only http://api has the registration, and no other API server of its registry: etcd is full\n' +
+      'shared r1: all API servers of the registry of http://api can have the registration again\n',
+  );
 });

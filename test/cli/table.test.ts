@@ -123,8 +123,8 @@ describe('formatTable', () => {
       const before = process.cpuUsage();
       formatTable(HEAD, rows, createOutput(columns));
       const { user } = process.cpuUsage(before);
-      // Under 1 s on an idle machine.
-      expect(user / 1000).toBeLessThan(2000);
+      // Under 1 s on an idle machine. Quadratic work would take minutes.
+      expect(user / 1000).toBeLessThan(5000);
     }
   });
 });

@@ -107,7 +107,7 @@ describe('ApiClient', () => {
     ],
   ])('reports a clear error when %s', async (_what, start, code, words) => {
     const api = createClient(await start());
-    const failure = await api.route(query(), [], { timeoutMs: 300 }).catch((error) => error);
+    const failure = await api.route(query(), [], { timeoutMs: 1000 }).catch((error) => error);
     expect(failure).toMatchObject({ code, message: expect.stringContaining(words) });
     expect(failure.message).not.toContain('\n');
   });

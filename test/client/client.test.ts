@@ -148,11 +148,11 @@ describe('InferenceClient', () => {
     });
 
     it('fails with no_match after the warm-up, at the deadline, or at once with waitWhileWarming: false', async () => {
-      const server = await startApiServer({ warmingMs: 500 });
+      const server = await startApiServer({ warmingMs: 2500 });
       const options = { server: server.url, capability: { type: 'x' } };
       const miss = { code: 'no_match', message: 'no replica offers {"type":"x"}' };
       await expect(createClient({ ...options, waitWhileWarming: false }).infer('x', {})).rejects.toMatchObject(miss);
-      await expect(createClient({ ...options, timeoutMs: 100 }).infer('x', {})).rejects.toMatchObject(miss);
+      await expect(createClient({ ...options, timeoutMs: 1000 }).infer('x', {})).rejects.toMatchObject(miss);
       await expect(createClient(options).infer('x', {})).rejects.toMatchObject(miss);
     });
   });
@@ -376,9 +376,9 @@ describe('InferenceClient', () => {
   it('keeps its deadline while it loads the model metadata', async () => {
     const { endpoint } = await startMethods({ modelMetadata: () => {}, modelInfer: () => {} });
     const startedAtMs = clock.nowMs();
-    const call = createClient({ endpoint }).infer('x', { a: [1] }, { timeoutMs: 500 });
+    const call = createClient({ endpoint }).infer('x', { a: [1] }, { timeoutMs: 1500 });
     await expect(call).rejects.toMatchObject({ code: 'deadline_exceeded' });
-    expect(clock.nowMs() - startedAtMs).toBeLessThan(950);
+    expect(clock.nowMs() - startedAtMs).toBeLessThan(2900);
   });
 
   it('waits for the model metadata until the deadline of each call', async () => {
@@ -444,7 +444,7 @@ describe('InferenceClient', () => {
     const messages = client.inferStream('x', {});
     await messages.next();
     await client.close();
-    const late = new Promise<string>((resolve) => setTimeout(() => resolve('open after 2 s'), 2000));
+    const late = new Promise<string>((resolve) => setTimeout(() => resolve('open after 10 s'), 10_000));
     expect(await Promise.race([isClosed, late])).toBe('closed');
     await expect(messages.next()).rejects.toThrow('the client is closed');
   });

@@ -8,6 +8,7 @@ import { asReplicaId } from '../../src/core/ids.js';
 import { ids } from '../../src/system.js';
 import { createApiClient } from '../support/api-client.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
+import { findFreePort } from '../support/free-port.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { replica } from '../support/replicas.js';
 import { createConstantRandom } from '../support/seeded-random.js';
@@ -47,7 +48,7 @@ function keepRegistered(...servers: readonly { readonly url: string }[]): Manual
 }
 
 async function startTwo() {
-  const [a, b] = [await startServer(), await startServer()];
+  const [a, b] = [await startServer(), await startServer(await findFreePort())];
   const clock = keepRegistered(a, b);
   await until('r1 is registered with both', () => [a, b].every(isRegistered));
   await waitForSchedule(clock);

@@ -6,6 +6,7 @@ import type { ServerEventStream } from '../../src/client/event-client.js';
 import { asReplicaId } from '../../src/core/ids.js';
 import { createApiClient, toServer } from '../support/api-client.js';
 import { startTestApiServer, type TestApiServer } from '../support/api-server.js';
+import { findFreePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
 
 const ALL = { replicaIds: [], kinds: [] };
@@ -16,7 +17,7 @@ let ended: AbortController;
 
 beforeEach(async () => {
   ended = new AbortController();
-  server = await startTestApiServer();
+  server = await startTestApiServer({ port: await findFreePort() });
 });
 
 afterEach(async () => {

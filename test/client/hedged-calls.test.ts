@@ -39,7 +39,7 @@ it('a call at a replica that does not respond is made at another one, and cancel
     await until('each call at the first replica is cancelled', async () =>
       (await client.replicas()).every(({ callsInProgress }) => callsInProgress === 0),
     );
-    for (const atMs of cancelledAtMs.splice(0)) expect(atMs - respondedAtMs).toBeLessThan(1000);
+    for (const atMs of cancelledAtMs.splice(0)) expect(atMs - respondedAtMs).toBeLessThan(5000);
   }
 });
 

@@ -1,87 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import type { LeaseChange } from '../../src/client/lease-change.js';
-import { LeaseKeeper } from '../../src/client/lease-keeper.js';
-import { asInstanceId, asReplicaId } from '../../src/core/ids.js';
-import { ManualClock } from '../support/manual-clock.js';
-import { replica } from '../support/replicas.js';
-import { createSeededRandom } from '../support/seeded-random.js';
-import { createSimulatedClient, SimulatedServer } from '../support/simulated-servers.js';
-
-const ID = asReplicaId('r1');
-const SERVERS = ['a', 'b', 'c'];
+import { KeeperSimulation, type SimulatedProcess } from '../support/simulated-keepers.js';
 
 /** Number of simulations. `ANYSERVE_TEST_FUZZ_RUNS` raises it. */
 const SEEDS = Number(process.env['ANYSERVE_TEST_FUZZ_RUNS'] ?? 60);
 
-/** A process that keeps r1 registered. */
-interface Process {
-  readonly name: string;
-  readonly keeper: LeaseKeeper;
-  readonly changes: LeaseChange[];
-}
-
-/** Real keepers and real registries, with a manual clock and a network that delays each message at random. */
-class Simulation {
-  readonly clock = new ManualClock();
-  readonly random;
-  readonly servers: readonly SimulatedServer[];
-  readonly processes: Process[] = [];
-  #started = 0;
-
-  constructor(seed: number) {
-    this.random = createSeededRandom(seed);
-    this.servers = SERVERS.map((name) => new SimulatedServer(name, this.clock, this.random));
-    for (const server of this.servers) server.start();
-  }
-
-  startProcess(): Process {
-    const name = `p${++this.#started}`;
-    const changes: LeaseChange[] = [];
-    const keeper = new LeaseKeeper({
-      api: createSimulatedClient(this.servers),
-      replica: replica('r1', { process: name }),
-      instanceId: asInstanceId(name),
-      clock: this.clock,
-      random: this.random,
-      onChange: (change) => changes.push(change),
-    });
-    void keeper.run();
-    const process = { name, keeper, changes };
-    this.processes.push(process);
-    return process;
-  }
-
-  /** Ends a process as SIGTERM does. */
-  async stopProcess(process: Process): Promise<void> {
-    this.processes.splice(this.processes.indexOf(process), 1);
-    const stopped = process.keeper.stop();
-    await this.run(2000);
-    await stopped;
-  }
-
-  /** Advances time in small steps, and lets the promises of each step settle. */
-  async run(ms: number): Promise<void> {
-    for (let leftMs = ms; leftMs > 0; leftMs -= 50) {
-      this.clock.advance(Math.min(50, leftMs));
-      await new Promise((resolve) => setImmediate(resolve));
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-  }
-
-  pick<T>(items: readonly T[]): T {
-    return items[Math.floor(this.random.fraction() * items.length)] as T;
-  }
-
-  /** Returns the name of the process that each server lists; undefined for a server that lists none, or is down. */
-  listHolders(): (string | undefined)[] {
-    return this.servers.map(({ registry }) => registry?.find(ID)?.registration.instance?.id);
-  }
-}
-
 describe('keepers and registries', () => {
   it('list a replica at every server that is up, after servers died and came back in any order', async () => {
     for (let seed = 1; seed <= SEEDS; seed++) {
-      const simulation = new Simulation(seed);
+      const simulation = new KeeperSimulation(seed);
+      simulation.startServers();
       simulation.startProcess();
       await simulation.run(1500);
       for (let step = 0; step < 8; step++) {
@@ -90,9 +17,9 @@ describe('keepers and registries', () => {
         else if (!server.registry) server.start();
         await simulation.run(simulation.random.fraction() * 4000);
       }
-      for (const server of simulation.servers) if (!server.registry) server.start();
+      simulation.startServers();
       await simulation.run(10_000);
-      expect([seed, simulation.listHolders()]).toEqual([seed, SERVERS.map(() => 'p1')]);
+      expect([seed, simulation.listHolders()]).toEqual([seed, simulation.servers.map(() => 'p1')]);
       const [process] = simulation.processes;
       expect([seed, process?.changes.filter(({ kind }) => kind === 'superseded')]).toEqual([seed, []]);
     }
@@ -100,7 +27,8 @@ describe('keepers and registries', () => {
 
   it('end with the same process at every server when several have one id', async () => {
     for (let seed = 1; seed <= SEEDS; seed++) {
-      const simulation = new Simulation(seed);
+      const simulation = new KeeperSimulation(seed);
+      simulation.startServers();
       const count = 2 + Math.floor(simulation.random.fraction() * 2);
       for (let n = 0; n < count; n++) {
         simulation.startProcess();
@@ -122,7 +50,8 @@ describe('keepers and registries', () => {
 
   it('end with the same process at every server after processes and servers came and went', async () => {
     for (let seed = 1; seed <= SEEDS; seed++) {
-      const simulation = new Simulation(seed);
+      const simulation = new KeeperSimulation(seed);
+      simulation.startServers();
       simulation.startProcess();
       for (let step = 0; step < 10; step++) {
         const server = simulation.pick(simulation.servers);
@@ -134,7 +63,7 @@ describe('keepers and registries', () => {
         else server.start();
         await simulation.run(simulation.random.fraction() * 3000);
       }
-      for (const server of simulation.servers) if (!server.registry) server.start();
+      simulation.startServers();
       await simulation.run(40_000);
       const holders = simulation.listHolders();
       expect([seed, new Set(holders).size, holders.includes(undefined)]).toEqual([seed, 1, false]);
@@ -143,17 +72,18 @@ describe('keepers and registries', () => {
 
   it('hand the id over to a process that stands by when the holder stops', async () => {
     for (let seed = 1; seed <= SEEDS / 2; seed++) {
-      const simulation = new Simulation(seed);
+      const simulation = new KeeperSimulation(seed);
+      simulation.startServers();
       simulation.startProcess();
       await simulation.run(2000);
       simulation.startProcess();
       await simulation.run(30_000);
       const [name] = simulation.listHolders();
-      const holder = simulation.processes.find((process) => process.name === name) as Process;
+      const holder = simulation.processes.find((process) => process.name === name) as SimulatedProcess;
       await simulation.stopProcess(holder);
       await simulation.run(12_000);
       const [other] = simulation.processes;
-      expect([seed, simulation.listHolders()]).toEqual([seed, SERVERS.map(() => other?.name)]);
+      expect([seed, simulation.listHolders()]).toEqual([seed, simulation.servers.map(() => other?.name)]);
     }
   });
 });

@@ -287,7 +287,7 @@ describe('the HTTP probe', () => {
     });
     for (const path of ['/endless', '/short']) {
       expect(await runProbe(createHttpProbe(`http://${endpoint}${path}`))).toBeUndefined();
-      await until('its connections are closed', () => open === 0, 2000);
+      await until('its connections are closed', () => open === 0);
     }
   });
 });

@@ -52,20 +52,16 @@ it('of other clients is avoided: responses report it', async () => {
   };
   await Promise.all([makeCalls(), makeCalls()]);
   // The last response of each can have been one during another call of this client, which counts for 10 s.
-  await until(
-    'the loads are those of the other client',
-    async () => {
-      await client.infer('short', {});
-      const replicas = await client.replicas();
-      const loads = Object.fromEntries(replicas.map(({ id, load }) => [id, load?.running]));
-      return (loads['w1'] ?? 0) >= 3 && loads['w2'] === 0;
-    },
-    15_000,
-  );
+  await until('the loads are those of the other client', async () => {
+    await client.infer('short', {});
+    const replicas = await client.replicas();
+    const loads = Object.fromEntries(replicas.map(({ id, load }) => [id, load?.running]));
+    return (loads['w1'] ?? 0) >= 3 && loads['w2'] === 0;
+  });
   counts.clear();
   for (let n = 0; n < 20; n++) await client.infer('short', {});
   expect([counts.get('w1'), counts.get('w2')]).toEqual([undefined, 20]);
-}, 30_000);
+});
 
 it('is read from every kind of response: of a call, a stream and a failure', async () => {
   const server = await startTestApiServer();

@@ -93,7 +93,7 @@ async function startServerOf(getRegistry: () => string) {
 
 describe('a replica with several API servers', () => {
   it('is registered with each, and its lease at one server outlives the others', async () => {
-    const [a, b] = [await startServer(), await startServer()];
+    const [a, b] = [await startServer(await findFreePort()), await startServer()];
     const { changes, clock, listKinds } = createKeeper([a.url, b.url]);
     await until('it is registered with both', () => isListed(a) && isListed(b) && listKinds().length === 2);
     await a.close();

@@ -296,15 +296,15 @@ describe('a silent stream', () => {
     const endpoint = await startMethods({
       async modelStreamInfer(call: Stream) {
         for (let n = 0; n < 5; n++) {
-          await new Promise((resolve) => setTimeout(resolve, 100));
+          await new Promise((resolve) => setTimeout(resolve, 400));
           call.write(message);
         }
         call.end();
       },
     });
     let count = 0;
-    for await (const _part of createClient({ endpoint, streamIdleTimeoutMs: 300 }).inferStream('x', {})) {
-      if (++count === 2) await new Promise((resolve) => setTimeout(resolve, 500));
+    for await (const _part of createClient({ endpoint, streamIdleTimeoutMs: 1500 }).inferStream('x', {})) {
+      if (++count === 2) await new Promise((resolve) => setTimeout(resolve, 2000));
     }
     expect(count).toBe(5);
   });

@@ -157,6 +157,24 @@ describe('LeaseKeeper', () => {
   });
 });
 
+describe('a token of a team', () => {
+  it('keeps the capabilities that it may register when others are refused', async () => {
+    const server = await startGuardedServer('writer prefix=r tenant=a');
+    const registered = { server: server.url, token: 'writer', id: 'r1', endpoint: 'r1.test:1' };
+    const kept = await keepRegistered({ ...registered, capabilities: [{ tenant: 'a', model: 'x' }] });
+    cleanups.push(() => kept.stop());
+    await until('it is registered', () => server.registry.replicas().length === 1);
+    await expect(kept.update({ capabilities: [{ tenant: 'b' }] })).rejects.toMatchObject({
+      code: 'unprocessable',
+      message: expect.stringMatching(/refuses the capabilities: .*with "tenant":"a": object 1 has "tenant":"b"$/),
+    });
+    await kept.update({ capabilities: [{ tenant: 'a', model: 'y' }] });
+    expect(server.registry.replicas()[0]?.capabilities.map(({ source }) => source)).toEqual([
+      '{"tenant":"a","model":"y"}',
+    ]);
+  });
+});
+
 describe('the library', () => {
   it('sends the given token', async () => {
     const server = await startGuardedServer('writer');

@@ -55,6 +55,22 @@ export function registrationStoreContract(name: string, open: () => Registration
       expect(events.map(({ kind }) => kind)).toEqual(['put', 'put']);
     });
 
+    it('rejects a registration that must not replace the present one, and keeps that one', async () => {
+      const { store, events } = await createWatchedStore();
+      await store.put(first, () => false);
+      const asked: unknown[] = [];
+      const put = store.put(second, (present) => {
+        asked.push(present.replica);
+        return false;
+      });
+      await expect(put).rejects.toMatchObject({ code: 'permission_denied', message: 'the id "r1" is taken' });
+      expect(asked).toContainEqual(first.replica);
+      await store.change(second.lease, { state: 'draining' });
+      expect(events).toEqual([{ kind: 'put', registration: first }]);
+      await store.put(second, () => true);
+      expect(events.slice(1)).toEqual([{ kind: 'put', registration: second }]);
+    });
+
     it('ignores a lease that was replaced', async () => {
       const { store, events } = await createWatchedStore();
       await store.put(first);
@@ -126,7 +142,7 @@ export function registrationStoreContract(name: string, open: () => Registration
       const { store, events } = await createWatchedStore();
       await store.put({ ...first, owner: asServerId('s7') });
       await store.change(first.lease, { state: 'draining' });
-      expect(events.map((event) => event.kind !== 'delete' && event.registration.owner)).toEqual(['s7', 's7']);
+      expect(events.map((event) => 'registration' in event && event.registration.owner)).toEqual(['s7', 's7']);
     });
 
     it('has no subscribers after it is closed', async () => {

@@ -209,4 +209,4 @@ it(`the registry follows the lease rules over ${SEEDS} random orders of events`,
       throw new Error(`ANYSERVE_TEST_SEED=${seed} fails after\n  ${steps.join('\n  ')}\n${error}`, { cause: error });
     }
   }
-}, 120_000);
+});

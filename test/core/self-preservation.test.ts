@@ -113,3 +113,35 @@ describe('self-preservation', () => {
     expect(Math.min(verdicts.get('remove') ?? 0, verdicts.get('suspect') ?? 0)).toBeGreaterThan(300);
   });
 });
+
+describe('self-preservation of a server with one or two hosts', () => {
+  const judge = (hosts: readonly string[], others: { hosts: number; silent: number }): Verdict[] => {
+    const selfPreservation = createSelfPreservation();
+    return hosts.map((host) =>
+      selfPreservation.judge({ host, timerDelayMs: 0, nowMs: 0, hosts: hosts.length, others }),
+    );
+  };
+
+  it('suspects a silent host if most hosts of all servers are silent', () => {
+    expect(judge(['a'], { hosts: 4, silent: 2 })).toEqual(['suspect']);
+    expect(judge(['a', 'b'], { hosts: 3, silent: 1 })).toEqual(['remove', 'suspect']);
+  });
+
+  it('removes it if most hosts of all servers are alive, or fewer than three are silent', () => {
+    expect(judge(['a', 'b'], { hosts: 5, silent: 1 })).toEqual(['remove', 'remove']);
+    expect(judge(['a'], { hosts: 1, silent: 1 })).toEqual(['remove']);
+  });
+
+  it('judges by its own hosts if it has three', () => {
+    expect(judge(['a', 'b', 'c'], { hosts: 1000, silent: 0 })).toEqual(['remove', 'remove', 'suspect']);
+    expect(judge(['a', 'b', 'c'], { hosts: 10, silent: 10 }).slice(0, 2)).toEqual(['remove', 'remove']);
+  });
+
+  it('counts silent hosts for 10 s, also if they have lost their leases', () => {
+    const selfPreservation = createSelfPreservation();
+    selfPreservation.judge({ host: 'a', timerDelayMs: 0, nowMs: 0, hosts: 2 });
+    selfPreservation.onHostLeave('a');
+    expect(selfPreservation.countHosts(1, 10_000)).toEqual({ hosts: 2, silent: 1 });
+    expect(selfPreservation.countHosts(1, 10_001)).toEqual({ hosts: 1, silent: 0 });
+  });
+});

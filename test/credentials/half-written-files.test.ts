@@ -27,7 +27,7 @@ const IDS = ['', 'a', 'b', 'ab', 'abc', 'abca', 'cabc', 'bbbb'];
 
 /** Returns which of the test ids a token can register. */
 function listGranted(tokens: TokenSet, token: string): string {
-  const prefixes = tokens.findPrefixes(hashToken(token));
+  const prefixes = tokens.findGrant(hashToken(token))?.prefixes ?? [];
   return IDS.filter((id) => prefixes.some((prefix) => id.startsWith(prefix))).join();
 }
 

@@ -6,14 +6,14 @@ describe('a token set', () => {
   const tokens = new TokenSet(['# rotated in May', '', '  first  ', 'second gpu-', 'second cpu-', 'first-longer x']);
 
   it('finds the id prefixes of each token', () => {
-    expect(tokens.findPrefixes(hashToken('first'))).toEqual(['']);
-    expect(tokens.findPrefixes(hashToken('second'))).toEqual(['gpu-', 'cpu-']);
+    expect(tokens.findGrant(hashToken('first'))?.prefixes).toEqual(['']);
+    expect(tokens.findGrant(hashToken('second'))?.prefixes).toEqual(['gpu-', 'cpu-']);
   });
 
   it.each(['', 'f', 'firs', 'first ', ' first', 'FIRST', 'first-', '#', '# rotated in May', 'gpu-', 'second gpu-'])(
     'does not contain %j',
     (shown) => {
-      expect(tokens.findPrefixes(hashToken(shown))).toEqual([]);
+      expect(tokens.findGrant(hashToken(shown))).toBeUndefined();
     },
   );
 
@@ -21,8 +21,8 @@ describe('a token set', () => {
     [[], 'it contains no token'],
     [['', '# s3cret'], 'it contains no token'],
     [['one', 's3cret a b'], 'line 2 has more than a token and a prefix'],
-    [['s3crét'], 'the token in line 1 has a comma or a non-ASCII character'],
-    [['s3cr,et'], 'the token in line 1 has a comma or a non-ASCII character'],
+    [['s3crét'], 'the token in line 1 has a comma or a non-ASCII character; generate one with "openssl rand -hex 32"'],
+    [['s3cr,et'], 'the token in line 1 has a comma or a non-ASCII character; generate one with "openssl rand -hex 32"'],
   ])('rejects %j with the line number, but without a token', (lines, problem) => {
     const failure = (() => new TokenSet(lines, '--read-token-file t')) as () => unknown;
     expect(failure).toThrow(`--read-token-file t: ${problem}`);
@@ -69,5 +69,55 @@ describe('an authorization header', () => {
     [['Bearer abc', 'Bearer abc'], undefined],
   ])('%j has the token %j', (headers, token) => {
     expect(parseBearerToken(headers)).toBe(token);
+  });
+});
+
+describe('a line with pairs', () => {
+  const grant = (lines: readonly string[], token = 'team-a') => new TokenSet(lines).findGrant(hashToken(token));
+
+  it('limits a token to the ids with a prefix, and to the capability objects with the pairs', () => {
+    expect(grant(['team-a prefix=a- tenant=a zone=eu=1'])).toEqual({
+      prefixes: ['a-'],
+      scope: { pairs: ['tenant', 'a', 'zone', 'eu=1'], key: '[["tenant","a"],["zone","eu=1"]]' },
+    });
+  });
+
+  it('has the same scope whatever the order of the pairs, and is as before without pairs', () => {
+    expect(grant(['team-a b=2 prefix=a- a=1'])?.scope).toEqual(grant(['team-a a=1 b=2 prefix=a-'])?.scope);
+    expect(grant(['team-a prefix=a-'])).toEqual(grant(['team-a a-']));
+    expect(new TokenSet(['x', 'y prefix=y-']).scopes).toEqual([]);
+  });
+
+  it('can be repeated with other prefixes and the same pairs', () => {
+    expect(grant(['team-a prefix=a- t=1', 'team-a prefix=b- t=1'])?.prefixes).toEqual(['a-', 'b-']);
+  });
+
+  it.each([
+    [['team-a tenant=a'], 'line 1 has pairs without prefix=PREFIX; write it as TOKEN prefix=PREFIX KEY=VALUE'],
+    [['team-a prefix= tenant=a'], 'line 1 has a word that is not KEY=VALUE; write it as TOKEN prefix=PREFIX KEY=VALUE'],
+    [['team-a prefix=a- tenant'], 'line 1 has a word that is not KEY=VALUE; write it as TOKEN prefix=PREFIX KEY=VALUE'],
+    [['team-a prefix=a- =x'], 'line 1 has a word that is not KEY=VALUE; write it as TOKEN prefix=PREFIX KEY=VALUE'],
+    [
+      ['team-a prefix=a- tenant=a tenant=b'],
+      'line 1 has the same key twice; write it as TOKEN prefix=PREFIX KEY=VALUE, with each key once',
+    ],
+    [
+      ['team-a prefix=a-,tenant=a'],
+      'line 1 has a prefix with "="; write it as TOKEN prefix=PREFIX KEY=VALUE, with spaces between',
+    ],
+    [['team-a prefix=a- tenant=m\ufffdnchen'], 'line 1 has a character that is not UTF-8; save the file as UTF-8'],
+    [['team-a a- tenant=a'], 'line 1 has more than a token and a prefix; write pairs as TOKEN prefix=PREFIX KEY=VALUE'],
+    [
+      ['team-a prefix=a- t=1', 'x', 'team-a prefix=a- t=2'],
+      'lines 1 and 3 have the same token with different pairs; use another token in one of them',
+    ],
+    [
+      ['team-a', 'team-a prefix=a- t=2'],
+      'lines 1 and 2 have the same token with different pairs; use another token in one of them',
+    ],
+  ])('cannot be %j', (lines, problem) => {
+    expect(() => new TokenSet(lines, '--register-token-file: tokens')).toThrow(
+      `--register-token-file: tokens: ${problem}`,
+    );
   });
 });

@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +11,9 @@ import { type Outcome, run, start, startProgram, stopAll } from '../support/bina
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const BUNDLE = join(ROOT, 'dist/bundle');
 const LOADED = join(ROOT, 'test/support/report-loaded-modules.cjs');
+
+/** A code cache that no other test writes: a process that finds another one writing it leaves it as it is. */
+const CACHE = mkdtempSync(join(tmpdir(), 'cache-'));
 
 interface Loaded {
   readonly segmenters: number;
@@ -31,7 +35,7 @@ afterAll(stopAll);
 
 /** Runs the built binary until it ends, and returns what it loaded. */
 async function listLoaded(...args: string[]): Promise<Loaded> {
-  const env = { ANYSERVE_SERVER: server };
+  const env = { ANYSERVE_SERVER: server, XDG_CACHE_HOME: CACHE };
   const process = startProgram(
     [globalThis.process.execPath, '--require', LOADED, join(ROOT, 'bin/anyserve.js'), ...args],
     { env },

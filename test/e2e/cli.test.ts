@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.js';
 import { BINARY, type Running, run, start, startAtTerminal, stopAll } from '../support/binary.js';
 import { startCurlRegistrant } from '../support/fleet.js';
+import { findFreePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
 
 const NOWHERE = 'http://127.0.0.1:1';
@@ -386,14 +387,15 @@ describe('register', () => {
   });
 
   it('registers again when the server has restarted', async () => {
-    const first = start(['serve', '--port', '0']);
+    const port = String(await findFreePort());
+    const first = start(['serve', '--port', port]);
     const url = await first.waitForOutput(/listening on (http:\S+)/);
     const held = start(['register', '--id', 'r1', '--endpoint', 'a:1', '--cap', 'a=1', '--server', url, '--json']);
     extras.push(first, held);
     await held.waitForOutput(/"state":"registered"/);
     await first.stop('SIGKILL');
     await held.waitForOutput(/"state":"lost"/);
-    extras.push(start(['serve', '--port', new URL(url).port]));
+    extras.push(start(['serve', '--port', port]));
     await held.waitForOutput(/"registered".*\n.*"registered"|"registered"[\s\S]*"lost"[\s\S]*"registered"/);
   });
 
@@ -430,6 +432,14 @@ describe('register', () => {
 });
 
 describe('serve', () => {
+  it('names the variable that holds an invalid option', async () => {
+    const env = { ANYSERVE_PORT: 'tcp://10.0.0.1:8080' };
+    const problem = (port: string) => `anyserve: --port "${port}": give a whole number from 0 to 65535`;
+    const outcome = { code: 2, stderr: `${problem('tcp://10.0.0.1:8080')} (set by ANYSERVE_PORT)\n` };
+    expect(await run(['serve'], { env })).toMatchObject(outcome);
+    expect(await run(['serve', '--port', 'x'], { env })).toMatchObject({ code: 2, stderr: `${problem('x')}\n` });
+  });
+
   it('ends cleanly with streams attached', async () => {
     for (const [signal, code] of [
       ['SIGINT', 130],
@@ -633,17 +643,19 @@ describe('worker', () => {
   it('serves a module, and finishes calls in progress when it stops', async () => {
     const path = writeModule(
       'slow.mjs',
-      `export default (app) => app.capability({ type: 'slow' }, async ({ ms }) => {
+      `export default (app) => app.capability({ type: 'slow' }, async () => {
+         const signal = new Promise((resolve) => process.once('SIGUSR2', resolve));
          console.log('reached');
-         await new Promise((resolve) => setTimeout(resolve, ms.data[0]));
+         await signal;
          return { done: ['yes'] };
        });`,
     );
     const worker = await startAndWait(/^registered/m, 'worker', path, '--port', '0');
-    const call = run(['infer', 'slow', '--input', 'ms=[1500]', '--server', server, '--no-retry']);
+    const call = run(['infer', 'slow', '--server', server, '--no-retry']);
     await worker.waitForOutput(/reached/);
     const stopped = worker.stop();
-    await until('it is no longer listed', async () => (await countRegistered()) === 0, 700);
+    await until('it is no longer listed', async () => (await countRegistered()) === 0);
+    worker.child.kill('SIGUSR2');
     expect(await call).toEqual({ code: 0, stdout: 'yes\n', stderr: '' });
     expect((await stopped).code).toBe(0);
   });
@@ -748,7 +760,7 @@ describe('worker', () => {
 
   it('accepts calls for a while after it has left the list, so that callers that have just found it succeed', async () => {
     const worker = start(['worker', '--backend', 'echo', '--port', '0', '--server', server], {
-      env: { ANYSERVE_DRAIN_DELAY: '1500ms' },
+      env: { ANYSERVE_DRAIN_DELAY: '1h' },
     });
     extras.push(worker);
     await worker.waitForOutput(/^registered/m);
@@ -758,6 +770,7 @@ describe('worker', () => {
     expect(await run(['infer', 'echo', '--prompt', 'late', '--endpoint', endpoint])).toMatchObject({
       stdout: 'late\n',
     });
+    worker.child.kill('SIGTERM');
     expect((await stopped).code).toBe(0);
   });
 

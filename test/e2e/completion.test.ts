@@ -7,6 +7,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.js';
 import { BINARY, run, start, startProgram, startProgramAtTerminal, stopAll } from '../support/binary.js';
+import { until } from '../support/until.js';
 
 const NOWHERE = 'http://127.0.0.1:1';
 const SHELLS = ['bash', 'zsh', 'fish'] as const;
@@ -151,7 +152,7 @@ describe('completion', () => {
       expect([...listed.map((line) => line.split('\t')[0]), '--version'].sort()).toEqual(options);
       expect([...(await replyInBash(`anyserve ${command} --`)), '--version'].sort()).toEqual(options);
     }
-  }, 90_000);
+  });
 
   it('offers an option once, unless it can be repeated', async () => {
     const replied = await replyInBash('anyserve route --wait 3s --server x --');
@@ -191,7 +192,14 @@ describe('completion', () => {
 
   it('waits at most half a second for a server that does not respond, and queries none for static values', async () => {
     let connections = 0;
-    const silent = createServer(() => connections++);
+    let openForMs = 0;
+    const silent = createServer((socket) => {
+      connections++;
+      const openedAtMs = performance.now();
+      socket.resume().on('close', () => {
+        openForMs = performance.now() - openedAtMs;
+      });
+    });
     await once(silent.listen(0, '127.0.0.1'), 'listening');
     const { port } = silent.address() as AddressInfo;
     const more = { ANYSERVE_SERVER: `http://127.0.0.1:${port}` };
@@ -203,9 +211,11 @@ describe('completion', () => {
       expect((await run(args, { env: more })).stdout).not.toBe('');
     }
     expect(connections).toBe(0);
-    const [fast, slow] = [await measureMs(['--version']), await measureMs(['__complete', 'fish', 'route', ''], more)];
+    await run(['__complete', 'fish', 'route', ''], { env: more });
+    await until('its connection is closed', () => openForMs > 0);
     expect(connections).toBe(1);
-    expect(slow - fast).toBeLessThan(1500);
+    // Other commands wait for 3 s; the rest is for a busy machine.
+    expect(openForMs).toBeLessThan(2000);
     silent.close();
   });
 
@@ -238,9 +248,3 @@ describe('completion', () => {
     });
   });
 });
-
-async function measureMs(args: readonly string[], more: NodeJS.ProcessEnv = {}): Promise<number> {
-  const before = Date.now();
-  await run(args, { env: more });
-  return Date.now() - before;
-}

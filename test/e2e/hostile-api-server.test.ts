@@ -74,7 +74,8 @@ describe('a hostile API server can waste neither the memory nor the time of', ()
     ]);
     expect({ code, stderr }).toEqual({ code: 4, stderr: expect.stringMatching(/^anyserve: [^\n]+\n$/) });
     expect(peakMb).toBeLessThan(FOR_SMALL_ANSWERS_MB);
-    expect(Date.now() - startedAtMs).toBeLessThan(15_000);
+    // The timeouts of a request, the start of a process, and twice as much for a busy machine.
+    expect(Date.now() - startedAtMs).toBeLessThan(30_000);
   });
 
   it.each<[string, Parameters<typeof startHostileServer>[0]]>([
@@ -90,15 +91,11 @@ describe('a hostile API server can waste neither the memory nor the time of', ()
       },
     ],
     ['60 MB with an error at the end', text(200, `{"replicas":["${'é'.repeat(30_000_000)}"`)],
-  ])(
-    'registry: %s',
-    async (_what, respond) => {
-      const { code, stderr, peakMb } = await runMeasured(['registry', '--server', await startHostileServer(respond)]);
-      expect({ code, stderr }).toEqual({ code: 4, stderr: expect.stringMatching(/^anyserve: [^\n]+\n$/) });
-      expect(peakMb).toBeLessThan(FOR_LISTS_MB);
-    },
-    60_000,
-  );
+  ])('registry: %s', async (_what, respond) => {
+    const { code, stderr, peakMb } = await runMeasured(['registry', '--server', await startHostileServer(respond)]);
+    expect({ code, stderr }).toEqual({ code: 4, stderr: expect.stringMatching(/^anyserve: [^\n]+\n$/) });
+    expect(peakMb).toBeLessThan(FOR_LISTS_MB);
+  });
 
   it.each<[string, string]>([
     ['a line without an end', 'data: '],

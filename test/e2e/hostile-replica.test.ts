@@ -95,18 +95,14 @@ describe('a hostile replica cannot exhaust the memory of a caller', () => {
       ['--json'],
       { ModelStreamInfer: nestField(2, Buffer.from('\x1a\x01x')) },
     ],
-  ])(
-    '%s',
-    async (_what, options, responses) => {
-      const at = ['--endpoint', await startHostileReplica(responses), '--timeout', '20s'];
-      const { code, stdout, stderr, peakMb } = await runMeasured(['infer', 'chat', '--prompt', 'x', ...at, ...options]);
-      expect({ code, stderr: stderr.slice(0, 3000) }).toMatchObject({
-        code: expect.toSatisfy((c) => c === 5 || c === 1),
-      });
-      expect(stderr.length).toBeLessThan(3000);
-      expect(stdout.length).toBeLessThan(1_000_000);
-      expect(peakMb).toBeLessThan(PEAK_MB);
-    },
-    60_000,
-  );
+  ])('%s', async (_what, options, responses) => {
+    const at = ['--endpoint', await startHostileReplica(responses), '--timeout', '20s'];
+    const { code, stdout, stderr, peakMb } = await runMeasured(['infer', 'chat', '--prompt', 'x', ...at, ...options]);
+    expect({ code, stderr: stderr.slice(0, 3000) }).toMatchObject({
+      code: expect.toSatisfy((c) => c === 5 || c === 1),
+    });
+    expect(stderr.length).toBeLessThan(3000);
+    expect(stdout.length).toBeLessThan(1_000_000);
+    expect(peakMb).toBeLessThan(PEAK_MB);
+  });
 });

@@ -37,7 +37,7 @@ describe('anyserve worker --llama', () => {
     });
     const { code, stdout, stderr } = await worker.stop();
     expect([code, stdout]).toEqual([0, expect.stringMatching(/^serving on \S+\nregistered w1 [^\n]+\n$/)]);
-    expect(stderr.split('\n').map((line) => line.slice('14:03:07 '.length))).toEqual([
+    expect(stderr.split('\n').map((line) => line.replace(/^\S+ info /, ''))).toEqual([
       `loading ${model}`,
       expect.stringContaining('it has 101 tokens'),
       '',
@@ -84,7 +84,10 @@ describe('anyserve worker --llama', () => {
     const endpoint = await worker.waitForOutput(/^serving on (\S+)/m);
     const { code, stdout } = await run(['infer', 'vectors', '--endpoint', endpoint, '--input', 'input=["a","b"]']);
     expect([code, stdout]).toEqual([0, expect.stringMatching(/^embedding {3}FP32\[2,32\] /m)]);
-    expect(await worker.stop()).toMatchObject({ code: 0, stderr: expect.stringMatching(/^\S+ loading [^\n]+\n$/) });
+    expect(await worker.stop()).toMatchObject({
+      code: 0,
+      stderr: expect.stringMatching(/^\S+ info loading [^\n]+\n$/),
+    });
   });
 
   it.each<[string, string[], string]>([

@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 
 it('examples/multiserver prints each call and ends', () => {
   const script = fileURLToPath(new URL('../../examples/multiserver/run.js', import.meta.url));
-  const { status, stdout } = spawnSync(process.execPath, [script], { encoding: 'utf8', timeout: 20_000 });
+  const { status, stdout } = spawnSync(process.execPath, [script], { encoding: 'utf8', timeout: 120_000 });
   const lines = stdout.split('\n').filter((line) => line.startsWith('client'));
   expect(lines).toEqual([
     'client     | multiply: a=[2,3,4] b=[10,20,30] -> product=[20,60,120]',

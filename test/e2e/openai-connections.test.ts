@@ -47,7 +47,7 @@ describe('an https upstream with a private certificate authority', () => {
     const at = await waitForEndpoint(startWorker(['--openai', upstream.url, '--openai-tls-ca', authority.certFile]));
     expect(await runInfer(at)).toMatchObject({ code: 0, stdout: 'one two\n' });
     const untrusting = startWorker(['--openai', upstream.url]);
-    await until('it says why it waits', () => untrusting.stderr().includes('--openai-tls-ca FILE'), 15_000);
+    await until('it says why it waits', () => untrusting.stderr().includes('--openai-tls-ca FILE'));
     expect(untrusting.stderr()).toContain('not signed by a trusted authority');
   });
 
@@ -75,7 +75,7 @@ it('a server that closes each connection is suspected of another protocol, or of
   cleanups.push(() => server.close());
   const place = `127.0.0.1:${(server.address() as AddressInfo).port}/v1`;
   const plain = startWorker(['--openai', `http://${place}`]);
-  await until('it suggests https', () => plain.stderr().includes('without a response; does it use https?'), 15_000);
+  await until('it suggests https', () => plain.stderr().includes('without a response; does it use https?'));
   const { cert, key } = authority.sign('engine');
   const upstream = await startUpstream({
     tls: { cert, key, ca: authority.cert, requestCert: true, rejectUnauthorized: true },
@@ -84,7 +84,7 @@ it('a server that closes each connection is suspected of another protocol, or of
   const files = ['--openai-tls-cert', foreign.certFile, '--openai-tls-key', foreign.keyFile];
   const rejected = startWorker(['--openai', upstream.url, '--openai-tls-ca', authority.certFile, ...files]);
   const advice = 'does it accept the certificate of --openai-tls-cert?';
-  await until(advice, () => rejected.stderr().includes(advice), 15_000);
+  await until(advice, () => rejected.stderr().includes(advice));
 });
 
 describe('the file with the key', () => {
@@ -103,11 +103,11 @@ describe('the file with the key', () => {
     const at = await waitForEndpoint(running);
     expect(await runInfer(at)).toMatchObject({ code: 0 });
     writeFileSync(file, 'two words\n');
-    await until('the error is reported', () => running.stderr().includes('the key has spaces'), 15_000);
+    await until('the error is reported', () => running.stderr().includes('the key has spaces'));
     expect(await runInfer(at)).toMatchObject({ code: 0 });
     const second = 'other-key-of-the-engine';
     writeFileSync(file, `${second}\n`);
-    await until('the file is reloaded', () => running.stderr().includes('reloaded: '), 15_000);
+    await until('the file is reloaded', () => running.stderr().includes('reloaded: '));
     key = second;
     expect(await runInfer(at)).toMatchObject({ code: 0 });
     expect(running.stderr()).not.toMatch(/two words|-key-of-the-engine/);
@@ -162,7 +162,7 @@ describe('a proxy', () => {
     for (const [env, message] of cases) {
       const url = `${'HTTPS_PROXY' in env ? 'https' : 'http'}://engine.example:8000/v1`;
       const running = startWorker(['--openai', url], env);
-      await until(message, () => running.stderr().includes(message), 15_000);
+      await until(message, () => running.stderr().includes(message));
       expect(running.stderr()).not.toContain(SECRET);
     }
   });
@@ -180,6 +180,8 @@ it('the options of a worker in front of a server are validated', async () => {
     [['--openai', url, '--openai-tls-ca', authority.certFile], `${url} does not use TLS: give an https URL`],
     [['--backend', 'echo', '--probe-path', '/health'], '--probe-path requires --openai URL'],
     [['--backend', 'echo', '--type', 'a=embed'], '--type requires --openai URL'],
+    [['--backend', 'echo', '--openai-timeout', '5s'], '--openai-timeout requires --openai URL'],
+    [['--backend', 'echo', '--metrics-host', '0.0.0.0'], '--metrics-host requires --metrics-port PORT'],
     [['--backend', 'echo', '--openai-tls-ca', authority.certFile], '--openai-tls-ca requires --openai URL'],
   ];
   for (const [args, message] of cases) {

@@ -33,7 +33,7 @@ async function startUpstreamProcess(port = 0): Promise<{ readonly url: string; k
   child.stdout.setEncoding('utf8').on('data', (chunk) => {
     printed += chunk;
   });
-  await until('the upstream listens', () => printed.endsWith('\n'), 15_000);
+  await until('the upstream listens', () => printed.endsWith('\n'));
   return { url: printed.trim(), kill: () => void child.kill('SIGKILL') };
 }
 
@@ -103,7 +103,7 @@ describe('a worker in front of an OpenAI-compatible server', () => {
   it('waits for the server, leaves the list while it is down, and registers again when it is back', async () => {
     const port = await findFreePort();
     const running = startWorker(['--openai', `http://127.0.0.1:${port}/v1`]);
-    await until('it is waiting', () => running.stderr().includes('waiting for'), 15_000);
+    await until('it is waiting', () => running.stderr().includes('waiting for'));
     expect(running.stderr()).toContain(`waiting for http://127.0.0.1:${port}/v1: nothing listens there`);
     const first = await startUpstreamProcess(port);
     await running.waitForOutput(/^registered w1/m);

@@ -46,7 +46,19 @@ function getBlocksOf(language: string): string[] {
   return [...blocks].map(([, text]) => text as string);
 }
 
-describe('the packed package, in a TypeScript project without types of other packages', { timeout: 60_000 }, () => {
+it('the packed package has the dashboard, with the licenses of what it contains', () => {
+  const folder = join(project, 'node_modules/anyserve/dist/dashboard');
+  expect(readdirSync(folder).sort()).toEqual([
+    'LICENSES.txt',
+    'dashboard.css',
+    'dashboard.js',
+    'icon.svg',
+    'index.html',
+  ]);
+  expect(readFileSync(join(folder, 'LICENSES.txt'), 'utf8')).toMatch(/^preact 11\./m);
+});
+
+describe('the packed package, in a TypeScript project without types of other packages', () => {
   it('compiles the TypeScript of the README', async () => {
     const blocks = getBlocksOf('ts');
     expect(blocks.length).toBeGreaterThan(0);

@@ -15,7 +15,7 @@ beforeAll(async () => {
     const { replicas } = (await (await fetch(`${server}/registry`)).json()) as { replicas: unknown[] };
     return replicas.length === 2;
   });
-}, 60_000);
+});
 
 afterAll(stopAll);
 
@@ -60,7 +60,7 @@ describe('without --url', () => {
 
   it.each(['infer', 'chat'])('%s says how to find the URL if only a URL matches', async (command) => {
     const args = command === 'infer' ? ['infer', 'embed', 'Hello'] : ['chat', 'embed'];
-    expect(await runCommand(...args, '--timeout', '1s')).toMatchObject({
+    expect(await runCommand(...args, '--timeout', '20s')).toMatchObject({
       code: 3,
       stderr: expect.stringContaining(
         'no gRPC replica offers {"type":"embed"} or {"model":"embed"}; "h1" offers it over HTTP: find a URL with "anyserve route --url"',

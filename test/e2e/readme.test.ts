@@ -51,6 +51,11 @@ afterEach(() => {
   children.clear();
 });
 
+/** Waits until a process that got a signal has ended. On a busy machine that can be after the next command. */
+async function waitForEnd(child: ChildProcess | undefined): Promise<void> {
+  await until('it has ended', () => child?.exitCode !== null || child.signalCode !== null);
+}
+
 /** Replaces the times, which differ from run to run, and the column widths that depend on them. */
 function normalizeTimes(output: string): string {
   return output
@@ -73,74 +78,67 @@ describe('the README and the tour', () => {
     expect(scripts.test).toContain('vitest run');
   });
 
-  it.each(PAGES)(
-    '%s shows what its commands print',
-    async (page) => {
-      const folder = mkdtempSync(join(tmpdir(), 'anyserve-readme-'));
-      writeFileSync(join(folder, 'anyserve'), `#!/bin/sh\nexec "${process.execPath}" "${BINARY}" "$@"\n`);
-      chmodSync(join(folder, 'anyserve'), 0o755);
-      const module = getBlocks('README.md', 'js').find((block) => block.startsWith('// my-worker.js')) ?? '';
-      writeFileSync(join(folder, 'my-worker.mjs'), module);
+  it.each(PAGES)('%s shows what its commands print', async (page) => {
+    const folder = mkdtempSync(join(tmpdir(), 'anyserve-readme-'));
+    writeFileSync(join(folder, 'anyserve'), `#!/bin/sh\nexec "${process.execPath}" "${BINARY}" "$@"\n`);
+    chmodSync(join(folder, 'anyserve'), 0o755);
+    const module = getBlocks('README.md', 'js').find((block) => block.startsWith('// my-worker.js')) ?? '';
+    writeFileSync(join(folder, 'my-worker.mjs'), module);
 
-      // The ports on the page can be in use on this machine, so free ports replace them in commands and outputs.
-      const ports = { 8080: await findFreePort(), 50051: await findFreePort(), 50052: await findFreePort() };
-      const replacePorts = (text: string): string =>
-        Object.entries(ports).reduce((changed, [shown, real]) => changed.replaceAll(shown, String(real)), text);
-      const formatCommand = (text: string): string =>
-        replacePorts(text)
-          .replace(/^anyserve serve/, `anyserve serve --port ${ports[8080]}`)
-          .replace(/^anyserve worker --backend/, `anyserve worker --port ${ports[50051]} --backend`)
-          .replace('my-worker.js', 'my-worker.mjs')
-          // Each command runs in its own shell, which does not know the jobs of the others.
-          .replace(/^kill %(\d)$/, (_command, job) => `kill -- -${staying[Number(job) - 1]?.pid}`);
-      const env = {
-        ...process.env,
-        PATH: `${folder}:${process.env['PATH']}`,
-        ANYSERVE_SERVER: `http://localhost:${ports[8080]}`,
-      };
+    // The ports on the page can be in use on this machine, so free ports replace them in commands and outputs.
+    const ports = { 8080: await findFreePort(), 50051: await findFreePort(), 50052: await findFreePort() };
+    const replacePorts = (text: string): string =>
+      Object.entries(ports).reduce((changed, [shown, real]) => changed.replaceAll(shown, String(real)), text);
+    const formatCommand = (text: string): string =>
+      replacePorts(text)
+        .replace(/^anyserve serve/, `anyserve serve --port ${ports[8080]}`)
+        .replace(/^anyserve worker --backend/, `anyserve worker --port ${ports[50051]} --backend`)
+        .replace('my-worker.js', 'my-worker.mjs')
+        // Each command runs in its own shell, which does not know the jobs of the others.
+        .replace(/^kill %(\d)$/, (_command, job) => `kill -- -${staying[Number(job) - 1]?.pid}`);
+    const env = {
+      ...process.env,
+      PATH: `${folder}:${process.env['PATH']}`,
+      ANYSERVE_SERVER: `http://localhost:${ports[8080]}`,
+    };
 
-      const staying: ChildProcess[] = [];
-      const steps = getSteps(page);
-      expect(steps.length).toBeGreaterThan(2);
-      for (const step of steps) {
-        const child = spawn('bash', ['-c', formatCommand(step.command)], {
-          cwd: folder,
-          env,
-          detached: true,
-          stdio: ['ignore', 'pipe', 'pipe'],
+    const staying: ChildProcess[] = [];
+    const steps = getSteps(page);
+    expect(steps.length).toBeGreaterThan(2);
+    for (const step of steps) {
+      const child = spawn('bash', ['-c', formatCommand(step.command)], {
+        cwd: folder,
+        env,
+        detached: true,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      children.add(child);
+      if (step.stays) staying.push(child);
+      let output = '';
+      child.stdout.setEncoding('utf8').on('data', (chunk) => {
+        output += chunk;
+      });
+      let errors = '';
+      child.stderr.setEncoding('utf8').on('data', (chunk) => {
+        errors += chunk;
+      });
+      const describeProgress = (what: string) => (): string => `"${step.command}" ${what}; so far: ${output}${errors}`;
+      let ended = false;
+      child.once('close', () => {
+        ended = true;
+      });
+      const expected = replacePorts(step.output);
+      if (step.stays) {
+        await until(describeProgress('prints what the page shows'), () => output.startsWith(expected.trimEnd()));
+      } else {
+        await until(describeProgress('ends'), () => ended);
+        const [, job] = /^kill %(\d)$/.exec(step.command) ?? [];
+        if (job !== undefined) await waitForEnd(staying[Number(job) - 1]);
+        expect({ command: step.command, output: normalizeTimes(output) }).toEqual({
+          command: step.command,
+          output: normalizeTimes(expected),
         });
-        children.add(child);
-        if (step.stays) staying.push(child);
-        let output = '';
-        child.stdout.setEncoding('utf8').on('data', (chunk) => {
-          output += chunk;
-        });
-        let errors = '';
-        child.stderr.setEncoding('utf8').on('data', (chunk) => {
-          errors += chunk;
-        });
-        const describeProgress = (what: string) => (): string =>
-          `"${step.command}" ${what}; so far: ${output}${errors}`;
-        let ended = false;
-        child.once('close', () => {
-          ended = true;
-        });
-        const expected = replacePorts(step.output);
-        if (step.stays) {
-          await until(
-            describeProgress('prints what the page shows'),
-            () => output.startsWith(expected.trimEnd()),
-            20_000,
-          );
-        } else {
-          await until(describeProgress('ends'), () => ended, 20_000);
-          expect({ command: step.command, output: normalizeTimes(output) }).toEqual({
-            command: step.command,
-            output: normalizeTimes(expected),
-          });
-        }
       }
-    },
-    90_000,
-  );
+    }
+  });
 });

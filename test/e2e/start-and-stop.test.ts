@@ -32,7 +32,7 @@ describe('an API server that has just started', () => {
 
 describe('an API server that is stopped', () => {
   it('disconnects its replicas one after the other, and ends after the last', async () => {
-    const server = await serve('--drain', '1s');
+    const server = await serve('--drain', '4s');
     const registrants = await Promise.all(['r1', 'r2', 'r3', 'r4'].map((id) => register(server.url, id)));
     server.child.kill('SIGTERM');
     await until('the first was disconnected', () => server.stderr().includes('shutdown'));

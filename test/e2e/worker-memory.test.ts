@@ -43,7 +43,6 @@ describe('a worker under attack', () => {
       await expectHealthy(worker);
       expect(readPeakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(100 * MIB);
     },
-    60_000,
   );
 
   it.each(Object.entries(BOMBS))(
@@ -57,7 +56,6 @@ describe('a worker under attack', () => {
       await expectHealthy(worker);
       expect(readPeakRssBytes(worker.pid) - worker.beforeBytes).toBeLessThan(100 * MIB);
     },
-    60_000,
   );
 
   it.each(Object.entries(BOMBS))(
@@ -73,7 +71,6 @@ describe('a worker under attack', () => {
       await expectHealthy(worker);
       await expectResponses(worker);
     },
-    60_000,
   );
 
   it('buffers incomplete messages within its memory budget', async () => {
@@ -233,7 +230,7 @@ async function expectHealthy({ endpoint }: Pick<TestWorker, 'endpoint'>): Promis
   ] as const) {
     const session = connect(`http://${endpoint}`);
     const check = () => call(session, CHECK, { body: frame(body, true), encoding }).status;
-    await until(`a check in ${encoding} has a response`, async () => (await check()) === '0', 2000);
+    await until(`a check in ${encoding} has a response`, async () => (await check()) === '0', 10_000);
     session.destroy();
   }
 }

@@ -68,7 +68,7 @@ describe('a fleet of four workers', () => {
     await short.stop();
     console.info(`measured: ${long.getCount()} long and ${short.getCount()} short calls`);
     expect([long.failures, short.failures]).toEqual([[], []]);
-  }, 60_000);
+  });
 });
 
 // Each test has a fleet, and only waits: they run at the same time.

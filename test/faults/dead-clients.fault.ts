@@ -86,7 +86,7 @@ describe.skipIf(reason !== undefined).concurrent('a client whose replica dies si
     console.info(`measured: a call at a replica that ${what} fails over to another after ${ms} ms`);
     expect(outcome).toBe(other);
     expect(ms).toBeLessThan(MAX_FAILOVER_MS);
-    expect(await call(5000)).toMatchObject({ outcome: other });
+    expect(await call(15_000)).toMatchObject({ outcome: other });
   });
 
   it.for(DEATHS)(

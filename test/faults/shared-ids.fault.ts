@@ -72,9 +72,9 @@ describe('two independent API servers', () => {
     expect(countEvents(recording, 'superseded')).toBeGreaterThan(0);
     expectOrder(recording);
     expect(findUnsettledIds(recording, quietAtMs)).toEqual([]);
-    const late = recording.events.filter(({ kind, atMs }) => kind === 'superseded' && atMs > quietAtMs + 1000);
+    const late = recording.events.filter(({ kind, atMs }) => kind === 'superseded' && atMs > quietAtMs + 3000);
     expect(late).toEqual([]);
-  }, 120_000);
+  });
 
   it('keep a replica that registers again just when its older connections close, 1,000 times', async () => {
     const recorder = startRecorder();
@@ -110,7 +110,7 @@ describe('two independent API servers', () => {
     for (const { process } of servers) expect(await process.fetchRoute()).toBe('r1');
     expect(countEvents(recording, 'put')).toBeGreaterThan(1000);
     expectOrder(recording);
-  }, 120_000);
+  });
 });
 
 describe('a registrant that shows no instance', () => {
@@ -126,12 +126,8 @@ describe('a registrant that shows no instance', () => {
     await until('both list it', async () => (await a.countReplicas()) === 1 && (await b.countReplicas()) === 1);
     const curl = await startCurlRegistrant(a.url, 'r1');
     await until('the other server has removed it', async () => (await b.countReplicas()) === 0);
-    expect(readRemovals(a.process).at(-1)).toContain('superseded');
+    await until('the takeover is logged', () => readRemovals(a.process).at(-1)?.includes('superseded') === true);
     await curl.stop();
-    await until(
-      'it is back at both',
-      async () => (await a.countReplicas()) === 1 && (await b.countReplicas()) === 1,
-      15_000,
-    );
-  }, 60_000);
+    await until('it is back at both', async () => (await a.countReplicas()) === 1 && (await b.countReplicas()) === 1);
+  });
 });

@@ -24,7 +24,7 @@ function createQueue({ maxQueuedCalls = 100, queueTimeoutMs = 30_000 } = {}) {
     };
     queue
       .run({
-        line,
+        getLine: () => line,
         make,
         isBusy: () => state.free === 0,
         canRepeat: () => canRepeat,

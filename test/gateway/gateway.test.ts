@@ -1,11 +1,14 @@
 import { request as httpRequest } from 'node:http';
+import OpenAI from 'openai';
 import { afterEach, describe, expect, it } from 'vitest';
 import { CallerKeys } from '../../src/credentials/caller-keys.js';
 import { TokenSet } from '../../src/credentials/token-set.js';
+import type { FindCaller } from '../../src/gateway/steering.js';
 import { startTestApiServer } from '../support/api-server.js';
 import { startTestGateway } from '../support/gateway.js';
 import { type HttpEngine, type ReceivedRequest, readError, sendJson, startHttpEngine } from '../support/http-engine.js';
 import { exchangeBytes } from '../support/raw-exchange.js';
+import { createRecordingLog } from '../support/replicas.js';
 import { until } from '../support/until.js';
 
 const cleanups: (() => unknown)[] = [];
@@ -331,7 +334,7 @@ describe('a stream', () => {
     const { register, gateway, waitForModels, finished } = await startGateway();
     const engine = await startEngine((_request, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
-      response.write('data: {"n":0}\n\ndata: {"n"');
+      response.write('data: {"n":0}\n\n');
       setTimeout(() => response.destroy(), 50);
     });
     await register('a', engine.url);
@@ -341,18 +344,34 @@ describe('a stream', () => {
       `POST ${CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 27\r\n\r\n{"model":"m","stream":true}`,
     );
     const body = raw.slice(raw.indexOf('\r\n\r\n') + 4);
-    expect(body).toMatch(/data: \{"n":0\}\n\ndata: \{"n"/);
+    expect(body).toContain('data: {"n":0}\n\n');
     expect(body).toMatch(
-      /\n\nevent: error\ndata: \{"error":\{"message":"[^"]+","type":"server_error","param":null,"code":"incomplete_response"\}\}\n\n/,
+      /\nevent: error\ndata: \{"error":\{"message":"[^"]+","type":"server_error","param":null,"code":"incomplete_response"\}\}\n\n/,
     );
     expect(body.endsWith('0\r\n\r\n')).toBe(false);
     expect(finished[0]?.failure).toContain('the response is incomplete');
   });
 });
 
+it.each([
+  ['x-anyserve-query', 'zone=b'],
+  ['x-anyserve-selector', 'zone%3Db'],
+])('a call whose header %s excludes all replicas gets an error that says so', async (header, value) => {
+  const { register, post, waitForModels } = await startGateway({ aliases: new Map([['alias', ['m']]]) });
+  await register('a', 'http://127.0.0.1:1/v1', { model: 'm', zone: 'a' });
+  await waitForModels('alias', 'm');
+  for (const model of ['m', 'alias']) {
+    const response = await post(CHAT, { model }, { [header]: value });
+    const message = `no replica of the model "${model}" matches the X-Anyserve headers of the request`;
+    expect([response.status, await readError(response)]).toEqual([503, expect.objectContaining({ message })]);
+    expect(response.headers.get('retry-after')).toBe('1');
+  }
+});
+
 describe('a key', () => {
   const KEYS = ['# callers', 'alice key-of-alice-1234567 steer', 'bob key-of-bob-1234567890 where=zone=b'];
-  const findCaller = (authorization: readonly string[]) => new CallerKeys(KEYS, 'keys').find(authorization);
+  const findCaller: FindCaller = (authorization, connection) =>
+    new CallerKeys(KEYS, 'keys').find(authorization, connection);
 
   it('is required, and restricts the replicas of its caller', async () => {
     const { register, post, waitForModels, finished, gateway } = await startGateway(
@@ -408,6 +427,37 @@ describe('a path', () => {
     expect(raw).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
   });
 
+  it.each([
+    ['/v1/models', 'GET, HEAD'],
+    ['/v1/models/m', 'GET, HEAD'],
+    ['/metrics', 'GET, HEAD'],
+    [CHAT, 'POST'],
+  ])('%s names its methods in a 405', async (path, methods) => {
+    const { gateway } = await startGateway();
+    const response = await fetch(`${gateway.url}${path}`, { method: 'PUT', body: '{}' });
+    expect([response.status, response.headers.get('allow')]).toEqual([405, methods]);
+  });
+
+  it.each(['org/model', '/models/a.gguf', 'a%2Fb', '../a', 'a b?c#d'])(
+    'with the name of the model %s is read by clients',
+    async (id) => {
+      const { gateway, register, waitForModels } = await startGateway();
+      await register('a', 'http://127.0.0.1:1/v1', { model: id });
+      await waitForModels(id);
+      const openai = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: '-' });
+      expect(await openai.models.retrieve(id)).toMatchObject({ id });
+    },
+  );
+
+  it.each(['/v1/models', '/metrics'])('%s has a head, which clients read without the body', async (path) => {
+    const { gateway } = await startGateway();
+    const [head, whole] = await Promise.all(
+      ['HEAD', 'GET'].map((method) => fetch(`${gateway.url}${path}`, { method })),
+    );
+    expect([head?.status, await head?.text()]).toEqual([200, '']);
+    expect(head?.headers.get('content-type')).toBe(whole?.headers.get('content-type'));
+  });
+
   it('can be allowed', async () => {
     const { register, post, waitForModels } = await startGateway({ allowedPaths: ['/tokenize'] });
     const engine = await startNamedEngine('a');
@@ -425,8 +475,9 @@ it.each([
   const tokens = needsToken ? { register: () => new TokenSet(['register-token-1234']) } : undefined;
   const server = await startTestApiServer({ tokens });
   cleanups.push(() => server.close());
-  const warnings: string[] = [];
-  await startGateway({ servers: [server.url], host, onWarning: (message) => warnings.push(message) });
+  const log = createRecordingLog();
+  const warnings = log.lines;
+  await startGateway({ servers: [server.url], host, log });
   await until('it has asked', () => warnings.length >= count);
   // A warning that is not expected would come at once.
   await new Promise((resolve) => setTimeout(resolve, count === 0 ? 200 : 0));
@@ -444,9 +495,21 @@ it('readiness follows the API server and the shutdown, and calls finish before i
   expect((await fetch(`${gateway.url}/readyz`)).status).toBe(200);
   const call = post(CHAT, { model: 'm' });
   await until('the engine has the call', () => engine.requests.length === 1);
-  const closed = gateway.close(10_000);
+  const closed = gateway.close({ maxMs: 10_000 });
   expect((await fetch(`${gateway.url}/readyz`)).status).toBe(503);
   respond();
   expect(await (await call).json()).toEqual({ done: true });
   await closed;
+});
+
+it('calls that arrive during the drain delay are handled, because load balancers notice a shutdown late', async () => {
+  const { gateway, register, post, waitForModels } = await startGateway();
+  await register('a', (await startNamedEngine('a')).url);
+  await waitForModels('m');
+  const closed = gateway.close({ delayMs: 4000 });
+  const response = await post(CHAT, { model: 'm' });
+  expect([response.status, response.headers.get('connection')]).toEqual([200, 'close']);
+  expect((await fetch(`${gateway.url}/readyz`)).status).toBe(503);
+  await closed;
+  await expect(fetch(`${gateway.url}/livez`)).rejects.toThrow();
 });

@@ -78,6 +78,16 @@ describe('a request that could be read in two ways', () => {
     expect(engine.requests).toEqual([]);
   });
 
+  it('is not one with a content coding that changes nothing, in any case', async () => {
+    const { post, engine } = await startFleet();
+    for (const coding of ['identity', 'Identity'])
+      expect((await post(CHAT, BODY, { 'content-encoding': coding })).status).toBe(200);
+    expect(engine.requests.map(({ body, headers }) => [body, headers['content-encoding']])).toEqual([
+      [BODY, undefined],
+      [BODY, undefined],
+    ]);
+  });
+
   it('reaches the engine as one request, with its bytes, whatever the form', async () => {
     const { gateway, engine } = await startFleet();
     const smuggled = `POST /v1/load_lora_adapter HTTP/1.1\r\nhost: x\r\n\r\n`;
@@ -118,6 +128,15 @@ describe('headers of a caller', () => {
     const filter = createRequestFilter([parsePassedHeader('Api-Key')]);
     expect(filter(['api-key', '1', 'cookie', 'a=b'])).toEqual(['accept-encoding', 'identity', 'api-key', '1']);
   });
+});
+
+it('a body whose length is over the limit is refused before it has arrived', async () => {
+  const { gateway, engine } = await startFleet();
+  const head = `POST ${CHAT} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 2000000\r\n\r\n`;
+  expect(await exchangeBytes(gateway.port, `${head}{"model":"m",`)).toMatch(
+    /^HTTP\/1\.1 413 .*"code":"request_too_large"/s,
+  );
+  expect(engine.requests).toEqual([]);
 });
 
 describe('a name of 1 MB', () => {
@@ -171,7 +190,7 @@ describe('a key', () => {
     ['as a name', 'authorization: Bearer alice\r\n'],
     ['of 15 KB', `authorization: Bearer ${'x'.repeat(15_000)}\r\n`],
   ])('is refused %s, before the path is looked at', async (_how, headers) => {
-    const { gateway, engine } = await startFleet({ findCaller: (authorization) => keys.find(authorization) });
+    const { gateway, engine } = await startFleet({ findCaller: keys.find.bind(keys) });
     for (const target of [`POST ${CHAT}`, 'GET /v1/models', 'POST /v1/other', 'GET /metrics']) {
       const head = `${target}?key=${KEY}&api_key=${KEY} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n${headers}`;
       const response = await exchangeBytes(gateway.port, `${head}content-length: 13\r\n\r\n{"model":"m"}`);
@@ -209,13 +228,28 @@ describe('a web page', () => {
     const response = await exchangeBytes(gateway.port, callFrom('https://app.example'));
     expect(response).toMatch(/^HTTP\/1\.1 200 /);
     expect(response).toContain('access-control-allow-origin: https://app.example\r\n');
+    // Without it, a page can't read retry-after, x-should-retry and the engine's headers.
+    expect(response).toContain('access-control-expose-headers: *\r\n');
     expect(response).not.toContain('access-control-allow-credentials');
     expect(await exchangeBytes(gateway.port, callFrom('https://app.example.evil'))).toMatch(/^HTTP\/1\.1 403 /);
   });
 
+  it.each(['https://app.example/', 'https://App.example', 'https://app.example:443', 'app.example', ''])(
+    'of %j can never call, because no browser sends it, so the gateway refuses it',
+    async (corsOrigin) => {
+      const problem = `--cors "${corsOrigin}": give an origin as a browser sends it`;
+      await expect(startFleet({ corsOrigin })).rejects.toThrow(problem);
+    },
+  );
+
+  it.each(['http://localhost:3000', 'app://localhost', 'null'])('of the origin %s can call', async (corsOrigin) => {
+    const { gateway } = await startFleet({ corsOrigin });
+    expect(await exchangeBytes(gateway.port, callFrom(corsOrigin))).toMatch(/^HTTP\/1\.1 200 /);
+  });
+
   it('can call with a key, which it has to know', async () => {
     const keys = new CallerKeys([`alice ${KEY}`], 'keys');
-    const { gateway } = await startFleet({ findCaller: (authorization) => keys.find(authorization) });
+    const { gateway } = await startFleet({ findCaller: keys.find.bind(keys) });
     const call = callFrom('http://evil.example');
     expect(await exchangeBytes(gateway.port, call)).toMatch(/^HTTP\/1\.1 401 /);
     const withKey = call.replace('origin:', `authorization: Bearer ${KEY}\r\norigin:`);

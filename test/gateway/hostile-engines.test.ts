@@ -1,8 +1,10 @@
 import { createServer, type Socket } from 'node:net';
+import OpenAI from 'openai';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createAddressCheck } from '../../src/http/engine-client/address-check.js';
 import { startTestGateway } from '../support/gateway.js';
 import { sendJson, startHttpEngine } from '../support/http-engine.js';
+import { exchangeBytes } from '../support/raw-exchange.js';
 
 const cleanups: (() => unknown)[] = [];
 
@@ -101,6 +103,23 @@ describe('an engine that responds', () => {
     expect([headers.get('x-anyserve-replica'), headers.get('x-kept')]).toEqual(['a', '1']);
   });
 
+  it('with headers about its connection does not pass them on', async () => {
+    const { register, post, waitForModels } = await startGateway();
+    const head = `${JSON_HEAD}Connection: X-Hop, close\r\nx-hop: 1\r\nkeep-alive: timeout=9\r\nx-kept: 1\r\ncontent-length: 2\r\n\r\n`;
+    await register('a', await startByteEngine((socket) => socket.end(`${head}{}`)));
+    await waitForModels('m');
+    const { status, headers } = await post(CHAT, { model: 'm' });
+    expect([status, headers.get('x-hop'), headers.get('x-kept')]).toEqual([200, null, '1']);
+  });
+
+  it('with bytes that are not HTTP is a 502 if there is no other', async () => {
+    const { register, post, waitForModels } = await startGateway();
+    await register('a', await startByteEngine((socket) => socket.end(`${JSON_HEAD}content-length: +2\r\n\r\n{}`)));
+    await waitForModels('m');
+    const response = await post(CHAT, { model: 'm' });
+    expect([response.status, await response.text()]).toEqual([502, expect.stringContaining('bad response')]);
+  });
+
   it('with 204 and a length gives a response that every proxy reads in the same way', async () => {
     const { register, post, waitForModels } = await startGateway();
     await register(
@@ -127,6 +146,95 @@ describe('an engine that responds', () => {
     const { status } = await post(CHAT, { model: 'm' }, {}, 'manual');
     expect([status, target.requests]).toEqual([307, []]);
   });
+});
+
+describe('a response that breaks off', () => {
+  const EVENT_HEAD = 'HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: ';
+  const EVENT = 'data: {}\n\n';
+
+  /** Calls an engine that closes its connection after these bytes. Returns what the caller gets. */
+  async function receive(bytes: string, version = '1.1', headers = ''): Promise<string> {
+    const { register, gateway, waitForModels } = await startGateway();
+    await register('a', await startByteEngine((socket) => socket.end(bytes, 'latin1')));
+    await waitForModels('m');
+    const head = `POST ${CHAT} HTTP/${version}\r\nhost: localhost\r\n${headers}content-length: 13`;
+    return exchangeBytes(gateway.port, `${head}\r\n\r\n{"model":"m"}`);
+  }
+
+  it.each(['Text/Event-Stream', 'text/event-stream ; charset=utf-8'])(
+    'has an error event with the type %s',
+    async (type) => {
+      const chunks = `${EVENT_HEAD}${type}\r\ntransfer-encoding: chunked\r\n\r\na\r\n${EVENT}\r\n`;
+      expect(await receive(chunks)).toContain('event: error');
+    },
+  );
+
+  it.each([
+    ['lines that end with LF', 'data: {}\n\n', true],
+    ['lines that end with CRLF', 'data: {}\r\n\r\n', true],
+    ['lines that end with CR', 'data: {}\r\r', true],
+    ['a comment at its end', 'data: {}\n\n: x\n\n', true],
+    ['a part of a line at its end', 'data: {}\n\ndata: {"a', false],
+    ['a part of an event at its end', 'data: {}\r\n', false],
+    ['one byte', 'd', false],
+  ])('with %s has an error event only after a whole event', async (_what, events, hasEvent) => {
+    const chunk = `${events.length.toString(16)}\r\n${events}\r\n`;
+    const received = await receive(`${EVENT_HEAD}text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n${chunk}`);
+    expect(received.includes('event: error')).toBe(hasEvent);
+    expect(received.endsWith('0\r\n\r\n')).toBe(false);
+  });
+
+  it('makes a client fail as it does without the gateway', async () => {
+    const { register, gateway, waitForModels } = await startGateway();
+    const event = 'data: {"choices":[]}\n\n';
+    const head = 'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n';
+    const bytes = `${head}100\r\n${event}data: {"cho`;
+    const url = await startByteEngine((socket) => socket.end(bytes));
+    await register('a', url);
+    await waitForModels('m');
+    const readEvents = async (baseURL: string): Promise<void> => {
+      const openai = new OpenAI({ baseURL, apiKey: '-', maxRetries: 0 });
+      const events: unknown[] = [];
+      const stream = await openai.chat.completions.create({ model: 'm', messages: [], stream: true });
+      for await (const received of stream) events.push(received);
+    };
+    for (const baseURL of [url, `${gateway.url}/v1`]) await expect(readEvents(baseURL)).rejects.toThrow('terminated');
+  });
+
+  it('is not filled up to its length with an error event', async () => {
+    const received = await receive(`${EVENT_HEAD}text/event-stream\r\ncontent-length: 20\r\n\r\n${EVENT}`);
+    expect(received).toContain('content-length: 20');
+    expect(received.slice(received.indexOf('\r\n\r\n') + 4)).toBe(EVENT);
+  });
+
+  it.each([
+    ['HTTP/1.0', 'audio/mpeg', '1.0', ''],
+    ['HTTP/1.0 within an event', 'text/event-stream', '1.0', ''],
+    ['HTTP/1.0 and a kept connection', 'audio/mpeg', '1.0', 'connection: keep-alive\r\n'],
+    ['a connection that is not kept', 'audio/mpeg', '1.1', 'connection: close\r\n'],
+  ])('resets the connection of a caller that ends the body with it: %s', async (_how, type, version, headers) => {
+    const chunks = `${EVENT_HEAD}${type}\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n`;
+    await expect(receive(chunks, version, headers)).rejects.toThrow('ECONNRESET');
+  });
+
+  it('ends with an error event for a caller with HTTP/1.0, too', async () => {
+    const chunks = `${EVENT_HEAD}text/event-stream\r\ntransfer-encoding: chunked\r\n\r\na\r\n${EVENT}\r\n`;
+    expect(await receive(chunks, '1.0')).toMatch(/data: \{\}\n\nevent: error\ndata: .*\n\n$/);
+  });
+});
+
+it.each([
+  ['a response', `200 OK\r\ncontent-type: application/json\r\n`],
+  ['a stream', `200 OK\r\ncontent-type: text/plain\r\n`],
+  ['an error', `503 Service Unavailable\r\n`],
+])('repeated headers of %s are passed on to web pages, too', async (_what, head) => {
+  const { register, post, waitForModels } = await startGateway({ corsOrigin: 'https://app.example' });
+  const bytes = `HTTP/1.1 ${head}connection: close\r\nset-cookie: a=1\r\nSet-Cookie: b=2\r\nx-a: 1\r\nX-A: 2\r\n\r\n{}`;
+  await register('a', await startByteEngine((socket) => socket.end(bytes)));
+  await waitForModels('m');
+  const { headers } = await post(CHAT, { model: 'm' }, { origin: 'https://app.example' });
+  expect(headers.getSetCookie()).toEqual(['a=1', 'b=2']);
+  expect([headers.get('x-a'), headers.get('access-control-allow-origin')]).toEqual(['1, 2', 'https://app.example']);
 });
 
 describe('an address that is registered', () => {

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { CallerKeys } from '../../src/credentials/caller-keys.js';
-import { type FinishedCall, formatCallJson } from '../../src/telemetry/finished-call.js';
-import { GatewayMetrics } from '../../src/telemetry/gateway-metrics.js';
+import type { FinishedCall } from '../../src/telemetry/finished-call.js';
+import { AttemptCounts, GatewayMetrics } from '../../src/telemetry/gateway-metrics.js';
 import { startTestGateway } from '../support/gateway.js';
 import { sendJson, startHttpEngine } from '../support/http-engine.js';
 import { until } from '../support/until.js';
@@ -28,8 +28,17 @@ const CALL: FinishedCall = {
   failure: undefined,
 };
 
+const CALLS = [
+  { model: 'm', isWaiting: false },
+  { model: 'm', isWaiting: false },
+  { model: undefined, isWaiting: false },
+  { model: 'm', isWaiting: true },
+];
+
+const attempts = new AttemptCounts();
+
 const createMetrics = (isKnownModel = (name: string): boolean => name.startsWith('m')) =>
-  new GatewayMetrics({ version: '1', isKnownModel, countRunning: () => 3, countWaiting: () => 4 });
+  new GatewayMetrics({ version: '1', isKnownModel, listCalls: () => CALLS, attempts, countEjections: () => 2 });
 
 /** Returns the lines of a metric, without buckets. */
 const readLines = async (metrics: GatewayMetrics, name: string): Promise<string[]> =>
@@ -48,15 +57,26 @@ describe('the metrics of a gateway', () => {
     expect(await readLines(metrics, 'gen_ai_server_time_to_first_token_seconds_sum')).toEqual([
       'gen_ai_server_time_to_first_token_seconds_sum{gen_ai_operation_name="chat",gen_ai_request_model="m"} 0.004',
     ]);
+    const ended = {
+      kind: 'attempt_ended',
+      target: { endpoint: 'a', replicaId: undefined },
+      attempt: 1,
+      durationMs: 1,
+    } as const;
+    attempts.record({ ...ended, code: 'ok' });
+    for (let n = 0; n < 2; n++) attempts.record({ ...ended, code: 'unavailable' });
     expect(await readLines(metrics, 'anyserve_')).toEqual([
+      'anyserve_build_info{version="1"} 1',
       'anyserve_tokens_total{gen_ai_request_model="m",gen_ai_token_type="input",key="alice"} 10',
       'anyserve_tokens_total{gen_ai_request_model="m",gen_ai_token_type="output",key="alice"} 4',
       'anyserve_calls_total{http_response_status_class="2xx",key="alice"} 2',
       'anyserve_calls_total{http_response_status_class="5xx",key=""} 1',
-      'anyserve_attempts_total 6',
-      'anyserve_requests_waiting 4',
-      'anyserve_requests_running 3',
-      'anyserve_build_info{version="1"} 1',
+      'anyserve_attempts_total{outcome="ok"} 1',
+      'anyserve_attempts_total{outcome="unavailable"} 2',
+      'anyserve_requests_waiting{model="m"} 1',
+      'anyserve_requests_running{model="m"} 2',
+      'anyserve_requests_running{model="other"} 1',
+      'anyserve_ejections_total 2',
     ]);
   });
 
@@ -99,7 +119,7 @@ describe('the metrics of a gateway', () => {
 
   it('are not for callers that are restricted', async () => {
     const keys = new CallerKeys(['alice key-of-alice-1234567 steer', 'bob key-of-bob-1234567890'], 'keys');
-    const { gateway } = await startTestGateway({ findCaller: (values) => keys.find(values) });
+    const { gateway } = await startTestGateway({ findCaller: keys.find.bind(keys) });
     cleanups.push(() => gateway.close());
     const statuses = await Promise.all(
       ['key-of-alice-1234567', 'key-of-bob-1234567890', 'other'].map(
@@ -107,24 +127,5 @@ describe('the metrics of a gateway', () => {
       ),
     );
     expect(statuses).toEqual([200, 403, 401]);
-  });
-});
-
-it('a line of the log in JSON has the facts of a call', () => {
-  expect(JSON.parse(formatCallJson({ ...CALL, failure: 'it broke' }, 0))).toEqual({
-    time: '1970-01-01T00:00:00.000Z',
-    level: 'warn',
-    event: 'call',
-    path: '/chat/completions',
-    model: 'm',
-    status: 200,
-    duration_ms: 12.3,
-    replica: 'r1',
-    attempts: 2,
-    key: 'alice',
-    response_bytes: 10,
-    input_tokens: 5,
-    output_tokens: 2,
-    failure: 'it broke',
   });
 });

@@ -51,11 +51,28 @@ describe('findTokenUsage', () => {
   });
 });
 
-it('BodyTail keeps at least 2 KiB, and not much more', () => {
-  const tail = new BodyTail();
-  for (let n = 0; n < 10_000; n++) tail.add(Buffer.alloc(100));
-  expect(Buffer.concat(tail.pieces).length).toBeGreaterThanOrEqual(2048);
-  expect(Buffer.concat(tail.pieces).length).toBeLessThan(2200);
-  tail.add(Buffer.alloc(65_536));
-  expect(tail.pieces.length).toBe(1);
+describe('BodyTail', () => {
+  const read = (tail: BodyTail): string => Buffer.concat(tail.pieces).toString('latin1');
+
+  it.each([1, 7, 100, 2047, 2048, 2049, 5000, 65_536])('keeps the end of a body in pieces of %s bytes', (size) => {
+    const tail = new BodyTail();
+    let body = '';
+    for (let n = 0; n < 10_000 / size + 3; n++) {
+      const piece = String.fromCharCode(97 + (n % 26)).repeat(size);
+      body += piece;
+      tail.add(Buffer.from(piece));
+      const kept = read(tail);
+      expect(kept.length).toBeGreaterThanOrEqual(Math.min(body.length, 2048));
+      expect(kept.length).toBeLessThanOrEqual(4096);
+      expect(body.endsWith(kept)).toBe(true);
+    }
+  });
+
+  it('does not keep the memory of the pieces', () => {
+    const tail = new BodyTail();
+    const piece = Buffer.alloc(100, 'a');
+    tail.add(piece);
+    piece.fill('b');
+    expect(read(tail)).toBe('a'.repeat(100));
+  });
 });

@@ -7,8 +7,8 @@ import { until } from '../support/until.js';
 
 const REQUESTS = 'http.server.request.start';
 
-/** Less than the 5 s after which the server closes an idle connection. */
-const SOON_MS = 3000;
+/** Less than the 75 s after which the server closes an idle connection. */
+const SOON_MS = 30_000;
 
 let server: TestApiServer;
 /** The responses to all requests so far, unless they were garbage-collected. */

@@ -1,20 +1,26 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { SerializedReplica } from '../../src/api/serialized-replica.js';
 import type { Replica } from '../../src/core/replica.js';
-import type { EtcdStore, EtcdStoreOptions } from '../../src/store/etcd/etcd-store.js';
+import type { StoreLogin } from '../../src/core/store-login.js';
+import type { ClientTls } from '../../src/core/tls.js';
+import type { EtcdClient } from '../../src/store/etcd/etcd-client.js';
+import { EtcdStore, type EtcdStoreOptions } from '../../src/store/etcd/etcd-store.js';
 import type { WatchResponse } from '../../src/store/etcd/gen/etcd.js';
-import { clock } from '../../src/system.js';
+import { clock, ids, random } from '../../src/system.js';
 import { registrationStoreContract } from '../contract/registration-store.js';
 import { stopAll } from '../support/binary.js';
-import { createAuthority } from '../support/certificates.js';
+import { type Authority, createAuthority } from '../support/certificates.js';
 import { createTestEtcdClient, EtcdProcess, findEtcdProblem } from '../support/etcd-process.js';
 import { createTestEtcdStore } from '../support/etcd-store.js';
 import { findFreePort } from '../support/free-port.js';
 import { registration, replica } from '../support/replicas.js';
+import { TeamServer } from '../support/team-server.js';
 import { until } from '../support/until.js';
 
 let etcd: EtcdProcess;
 let prefixes = 0;
 const stores: EtcdStore<Replica>[] = [];
+const closing: (() => Promise<void>)[] = [];
 
 const problem = findEtcdProblem();
 if (problem !== undefined) console.warn(`skipped: ${problem}`);
@@ -24,6 +30,7 @@ beforeAll(async () => {
 });
 
 afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
   await Promise.all(stores.splice(0).map((store) => store.close()));
 });
 
@@ -37,14 +44,15 @@ function createPrefix(): string {
 async function startStore(
   prefix: string,
   options: Partial<EtcdStoreOptions<Replica>> = {},
+  at = etcd,
 ): Promise<{ store: EtcdStore<Replica>; shown: Set<string> }> {
-  const api = createTestEtcdClient([etcd.endpoint]);
+  const api = createTestEtcdClient([at.endpoint]);
   const store = createTestEtcdStore({ api, clock, prefix, ...options });
   stores.push(store);
   const shown = new Set<string>();
   store.subscribe((event) => {
     if (event.kind === 'delete') shown.delete(event.replicaId);
-    else shown.add(event.registration.replica.id);
+    else if ('registration' in event) shown.add(event.registration.replica.id);
   });
   await store.start();
   return { store, shown };
@@ -56,8 +64,8 @@ describe.skipIf(problem !== undefined)('a real etcd', () => {
   );
 
   it('tells a watch of compacted revisions that it does not have them', async () => {
-    const revision = etcd.control('put', 'x', '1', '-w', 'json').match(/"revision":(\d+)/)?.[1] ?? '';
-    etcd.control('compact', revision);
+    const revision = (await etcd.control('put', 'x', '1', '-w', 'json')).match(/"revision":(\d+)/)?.[1] ?? '';
+    await etcd.control('compact', revision);
     const api = createTestEtcdClient([etcd.endpoint]);
     const responses: WatchResponse[] = [];
     const request = { key: Buffer.from('x'), rangeEnd: new Uint8Array(), startRevision: 1n, fragment: true };
@@ -74,7 +82,7 @@ describe.skipIf(problem !== undefined)('stores in one etcd', () => {
     const prefix = createPrefix();
     const [one, other] = [await startStore(prefix), await startStore(prefix)];
     const states: string[] = [];
-    other.store.subscribe((event) => event.kind !== 'delete' && states.push(event.registration.state));
+    other.store.subscribe((event) => 'registration' in event && states.push(event.registration.state));
     await one.store.put(registration('l1', replica('r1', { model: 'a' })));
     await until('it is seen', () => other.shown.has('r1'));
     await one.store.change(registration('l1', replica('r1')).lease, { state: 'draining' });
@@ -83,17 +91,17 @@ describe.skipIf(problem !== undefined)('stores in one etcd', () => {
     await until('the removal is seen', () => !other.shown.has('r1'));
     await until('the registry id is known', () => one.store.registryId !== undefined);
     expect(other.store.registryId).toBe(one.store.registryId);
-    expect(etcd.control('get', '--prefix', `${prefix}/replicas`)).toBe('');
+    expect(await etcd.control('get', '--prefix', `${prefix}/replicas`)).toBe('');
   });
 
   it('write 1,000 registrations in a few batches', async () => {
     const prefix = createPrefix();
     const [one, other] = [await startStore(prefix), await startStore(prefix)];
-    const before = Number(etcd.control('get', 'nothing', '-w', 'json').match(/"revision":(\d+)/)?.[1]);
+    const before = Number((await etcd.control('get', 'nothing', '-w', 'json')).match(/"revision":(\d+)/)?.[1]);
     const all = Array.from({ length: 1000 }, (_, n) => registration(`l${n}`, replica(`r${n}`, { model: 'a' })));
     await Promise.all(all.map((each) => one.store.put(each)));
     await until('all are seen', () => other.shown.size === 1000);
-    const after = Number(etcd.control('get', 'nothing', '-w', 'json').match(/"revision":(\d+)/)?.[1]);
+    const after = Number((await etcd.control('get', 'nothing', '-w', 'json')).match(/"revision":(\d+)/)?.[1]);
     expect(after - before).toBeLessThan(60);
   });
 
@@ -109,26 +117,89 @@ describe.skipIf(problem !== undefined)('stores in one etcd', () => {
     expect([...one.shown].sort()).toEqual(['large', 'small']);
     expect(other.shown.has('large')).toBe(false);
     expect(one.store.listProblems()).toEqual([
-      expect.stringMatching(/^1 registrations are only in this API server, such as "large": its record has \d+ bytes/),
+      expect.stringMatching(/^1 registration is only in this API server, such as "large": its record has \d+ bytes/),
     ]);
   });
 
   it('read records of newer versions, and keep unknown members when they cordon a replica', async () => {
     const prefix = createPrefix();
     const { store, shown } = await startStore(prefix);
-    etcd.control('put', `${prefix}/replicas/r3`, createNewerRecord('r3'));
+    await etcd.control('put', `${prefix}/replicas/r3`, createNewerRecord('r3'));
     await until('it is seen', () => shown.has('r3'));
     const cordon = { cordoned: true, reason: 'why', atMs: 5 };
     await store.change(registration('digest', replica('r3')).lease, { cordon });
-    const read = (): string => etcd.control('get', '--print-value-only', `${prefix}/replicas/r3`);
-    await until('the cordon is in etcd', () => read().includes('"cordoned":true'));
-    expect(read()).toContain('"extra":[1.0]');
+    const read = (): Promise<string> => etcd.control('get', '--print-value-only', `${prefix}/replicas/r3`);
+    await until('the cordon is in etcd', async () => (await read()).includes('"cordoned":true'));
+    expect(await read()).toContain('"extra":[1.0]');
   });
 
-  it('use TLS, a user and a password, and the next endpoint when one does not answer', async () => {
-    const authority = createAuthority();
-    const secure = await EtcdProcess.start({ certificate: authority.sign('etcd') });
+  it('refuse a registration of an id that another team has registered at a server a moment ago', async () => {
+    const register = ['admin', 'team-a prefix=x- tenant=a'];
     const prefix = createPrefix();
+    const create = async (api: EtcdClient): Promise<TeamServer> => {
+      const createReplica = (one: Replica): SerializedReplica => new SerializedReplica(one);
+      const options = { api, prefix, clock, random, ids, createReplica, events: { emit() {} } };
+      const store = new EtcdStore<SerializedReplica>(options);
+      closing.push(() => store.close());
+      await store.start();
+      const server = await TeamServer.start({ register, store });
+      closing.push(() => server.close());
+      return server;
+    };
+    const api = createTestEtcdClient([etcd.endpoint]);
+    const openWatch = api.openWatch.bind(api);
+    // The second server receives no changes, so only its transaction can find the record of the first one.
+    api.openWatch = (request, listener) =>
+      openWatch(request, { ...listener, onResponse: (response) => listener.onResponse({ ...response, events: [] }) });
+    const [first, second] = [await create(createTestEtcdClient([etcd.endpoint])), await create(api)];
+    const foreign = { id: 'x-1', endpoint: 'b.test:1', capabilities: [{ tenant: 'b' }] };
+    const granted = await first.register(foreign, 'admin');
+    expect(granted.status).toBe(200);
+    const refused = await second.register({ id: 'x-1', capabilities: [{ tenant: 'a' }] }, 'team-a');
+    expect([refused.status, refused.text.split('\r\n\r\n')[1]]).toEqual([
+      403,
+      '{"detail":"the id \\"x-1\\" is taken"}',
+    ]);
+    expect(await etcd.control('get', '--print-value-only', `${prefix}/replicas/x-1`)).toContain('b.test:1');
+    expect((await second.send('GET', '/registry', 'team-a')).text).toBe('{"replicas":[]}');
+    expect((await second.send('GET', '/registry', 'admin')).text).toContain('b.test:1');
+    expect((await first.send('PUT', `/leases/${granted.lease}`, 'admin', { body: {} })).status).toBe(200);
+    expect((await second.register({ id: 'x-2', capabilities: [{ tenant: 'a' }] }, 'team-a')).status).toBe(200);
+    expect((await second.register({ id: 'x-1', capabilities: [{ tenant: 'a' }] }, 'admin')).status).toBe(200);
+  });
+
+  it('leave records in their server while etcd is full, and delete those of registrations that ended', async () => {
+    const full = await EtcdProcess.start({ args: ['--quota-backend-bytes=1000000'] });
+    const [one, other] = [await startStore('/full', {}, full), await startStore('/full', {}, full)];
+    await one.store.put(registration('l1', replica('r1')));
+    await until('it is shared', () => other.shown.has('r1'));
+    const large = Array.from({ length: 2000 }, (_, n) => ({ model: `${n}`.padStart(100, 'x') }));
+    for (let n = 0; one.store.listProblems().length === 0; n++) {
+      await one.store.put(registration(`big${n}`, replica(`big${n}`, ...large)));
+    }
+    expect(one.store.listProblems().at(-1)).toMatch(
+      /^\d+ registrations? (is|are) only in this API server, .*space exceeded$/,
+    );
+    await one.store.delete(registration('l1', replica('r1')).lease, 'released');
+    await until('the removal is seen', () => !other.shown.has('r1'));
+    await full.kill();
+  });
+});
+
+describe.skipIf(problem !== undefined)('an etcd with TLS and users', () => {
+  const prefix = '/team/x';
+  const login = { user: 'anyserve', password: 'the:secret' };
+  let authority: Authority;
+  let secure: EtcdProcess;
+  let tls: ClientTls;
+
+  beforeAll(async () => {
+    if (problem !== undefined) return;
+    authority = createAuthority();
+    const certificate = authority.sign('client');
+    const clients = { certificate, caFile: authority.certFile };
+    secure = await EtcdProcess.start({ certificate: authority.sign('etcd'), clients });
+    tls = { ca: authority.cert, cert: certificate.cert, key: certificate.key };
     for (const command of [
       ['user', 'add', 'root:root'],
       ['user', 'add', 'anyserve:the:secret'],
@@ -138,22 +209,72 @@ describe.skipIf(problem !== undefined)('stores in one etcd', () => {
       ['user', 'grant-role', 'anyserve', 'anyserve'],
       ['auth', 'enable'],
     ]) {
-      secure.control(...command);
+      await secure.control(...command);
     }
-    const tls = { ca: authority.cert };
-    const login = { user: 'anyserve', password: 'the:secret' };
+  });
+
+  const asRoot = (...args: string[]): Promise<string> => secure.control('--user=root:root', ...args);
+
+  /** Starts a store with this access, and returns its problem. */
+  async function findProblem(access: Parameters<typeof createTestEtcdClient>[1], at: string): Promise<string> {
+    const api = createTestEtcdClient([secure.endpoint], access);
+    const store = createTestEtcdStore({ api, clock, prefix: at });
+    stores.push(store);
+    void store.start();
+    const read = (): string => store.listProblems()[0] ?? 'it has not answered yet';
+    await until('there is an answer', () => !read().includes('it has not answered yet'));
+    return read();
+  }
+
+  it('accepts a client certificate, a user and a password; the next endpoint is used when one does not answer', async () => {
     const endpoints = [`127.0.0.1:${await findFreePort()}`, secure.endpoint];
     const api = createTestEtcdClient(endpoints, { tls: () => tls, login: () => login });
     const { store } = await startStore(prefix, { api });
     await store.put(registration('l1', replica('r1')));
-    expect(secure.control('--user=root:root', 'get', '--prefix', prefix, '--keys-only')).toContain('/replicas/r1');
+    expect(await asRoot('get', '--prefix', prefix, '--keys-only')).toContain('/replicas/r1');
     expect(store.listProblems()).toEqual([]);
-    const wrong = createTestEtcdClient([secure.endpoint], {
-      tls: () => tls,
-      login: () => ({ ...login, password: 'wrong' }),
-    });
-    await expect(wrong.grantLease(5)).rejects.toMatchObject({ kind: 'denied' });
-    wrong.close();
+  });
+
+  it.for<[string, (access: { tls: () => ClientTls; login: () => StoreLogin }) => object, string, string]>([
+    [
+      'a wrong password',
+      (access) => ({ ...access, login: () => ({ ...login, password: 'wrong' }) }),
+      prefix,
+      'user "anyserve": etcdserver: authentication failed, invalid user ID or password; check the login',
+    ],
+    ['no client certificate', (access) => ({ ...access, tls: () => ({ ca: tls.ca }) }), prefix, 'no connection: '],
+    ['an unknown authority', (access) => ({ ...access, tls: () => ({}) }), prefix, 'no connection: unable to verify'],
+    ['no TLS', (access) => ({ ...access, tls: undefined }), prefix, 'no connection: '],
+    [
+      'another prefix',
+      (access) => access,
+      '/team/y',
+      'etcdserver: permission denied; the user needs readwrite permission for the prefix',
+    ],
+  ])('refuses %s, with one line that says so', async ([, change, at, message]) => {
+    const found = await findProblem(change({ tls: () => tls, login: () => login }), at);
+    expect(found).toContain(`etcd can't be used: ${message}`);
+    expect(found).not.toMatch(/\n|Resolution note/);
+  });
+
+  // Two of the intervals at which the store tries again.
+  it('gets a new password: the store says that it is wrong, and works again with the new one', async () => {
+    let password = login.password;
+    const api = createTestEtcdClient([secure.endpoint], { tls: () => tls, login: () => ({ ...login, password }) });
+    const { store } = await startStore(prefix, { api });
+    await store.put(registration('l2', replica('r2')));
+    await asRoot('user', 'delete', 'anyserve');
+    await asRoot('user', 'add', 'anyserve:new');
+    await asRoot('user', 'grant-role', 'anyserve', 'anyserve');
+    await until('it says so', () => store.listProblems().some((text) => text.includes('authentication failed')));
+    await store.put(registration('l3', replica('r3')));
+    expect(store.listProblems().at(-1)).toMatch(/^1 registration is only in this API server, such as "r3"/);
+    password = 'new';
+    await until('it works again', () => store.listProblems().length === 0);
+    expect(await asRoot('get', '--prefix', prefix, '--keys-only')).toContain('/replicas/r3');
+    await asRoot('user', 'delete', 'anyserve');
+    await asRoot('user', 'add', 'anyserve:the:secret');
+    await asRoot('user', 'grant-role', 'anyserve', 'anyserve');
   });
 });
 

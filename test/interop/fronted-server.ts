@@ -76,28 +76,35 @@ export const SETUPS: readonly ProxySetup[] = [
 
 /** Starts an API server and a proxy in front of it, and resolves when the proxy forwards requests. */
 export async function startFronted(setup: ProxySetup): Promise<FrontedServer> {
-  const api = await startServer();
+  const api = await startServer({ port: await findFreePort() });
   const config = setup.config.replace('127.0.0.1:8080', new URL(api.url).host);
   const url = await startProxy({ ...setup, config });
   return { name: setup.name, api, url, noticesWithinMs: setup.noticesWithinMs };
 }
 
-/** Starts HAProxy as a load balancer that sends each request to the next of several API servers. Resolves to its URL. */
-export function startLoadBalancer(servers: readonly ServerProcess[]): Promise<string> {
-  const lines = servers.map(({ url }, n) => `    server api${n} ${new URL(url).host}\n`);
-  const config = HAPROXY_DEBIAN.replace('    server api 127.0.0.1:8080\n', `    balance roundrobin\n${lines.join('')}`);
-  return startProxy(createHaproxySetup('as a load balancer', config, 0));
+/**
+ * Starts HAProxy, as documented, as a load balancer that sends each request to the next of several API servers. It listens on all
+ * addresses. Resolves to its URL on loopback.
+ */
+export function startLoadBalancer(servers: readonly Pick<ServerProcess, 'url'>[]): Promise<string> {
+  const lines = servers.map(({ url }, n) => `    server api${n} ${new URL(url).host} check inter 1s\n`);
+  const config = readDocumentedConfig('haproxy').replace(
+    '    server api1 127.0.0.1:8080 check inter 2s\n',
+    `    balance roundrobin\n${lines.join('')}`,
+  );
+  if (!config.includes('roundrobin')) throw new Error('docs/proxies.md has no server in its configuration for HAProxy');
+  return startProxy(createHaproxySetup('as a load balancer', config, 0), '*');
 }
 
 /** Starts a proxy on a free port, and resolves to its URL when it forwards requests. */
-async function startProxy({ name, config, command }: ProxySetup): Promise<string> {
+async function startProxy({ name, config, command }: ProxySetup, address = '127.0.0.1'): Promise<string> {
   const port = await findFreePort();
   const folder = mkdtempSync(join(tmpdir(), 'anyserve-proxy-'));
   const file = join(folder, 'proxy.conf');
-  writeFileSync(file, config.replace(/(listen|bind) :?8000/, `$1 127.0.0.1:${port}`));
+  writeFileSync(file, config.replace(/(listen|bind) :?8000/, `$1 ${address}:${port}`));
   const proxy = startProgram(command(folder, file));
   const url = `http://127.0.0.1:${port}`;
   const isForwarding = async (): Promise<boolean> => (await fetch(`${url}/livez`).catch(() => undefined))?.ok === true;
-  await until(() => `${name} forwards requests: ${proxy.stdout()}${proxy.stderr()}`, isForwarding, 15_000);
+  await until(() => `${name} forwards requests: ${proxy.stdout()}${proxy.stderr()}`, isForwarding);
   return url;
 }

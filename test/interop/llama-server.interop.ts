@@ -59,7 +59,7 @@ it('a llama.cpp server responds to unary and streaming chats, and the worker pas
   await expect(dying()).rejects.toMatchObject({ code: 'unavailable' });
   expect(messages.length).toBeGreaterThan(4);
   await client.close();
-}, 90_000);
+});
 
 it('a worker in front of a llama.cpp server reports the calls of others', async () => {
   const { url } = await startLlamaWorker('load', [], []);
@@ -84,7 +84,7 @@ it('a worker in front of a llama.cpp server reports the calls of others', async 
   });
   isOver.abort();
   await Promise.all(calls);
-}, 90_000);
+});
 
 it('a llama.cpp server is registered with its own URL, its model and its context length', async () => {
   const { url } = await startLlamaServer(model);
@@ -99,7 +99,7 @@ it('a llama.cpp server is registered with its own URL, its model and its context
     capabilities: [{ type: 'chat', model: 'tiny', ctx: 512 }],
   });
   await registered.stop();
-}, 90_000);
+});
 
 it('a llama.cpp server returns embeddings', async () => {
   await startLlamaWorker('embed', ['embeddings'], ['--embeddings']);
@@ -110,4 +110,4 @@ it('a llama.cpp server returns embeddings', async () => {
     datatype: 'FP32',
     shape: [2, expect.any(Number)],
   });
-}, 90_000);
+});

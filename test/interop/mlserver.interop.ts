@@ -7,13 +7,13 @@ let mlserver: ModelServer;
 
 beforeAll(async () => {
   mlserver = await startMlserver();
-}, 120_000);
+});
 
 afterAll(stopAll);
 
 const infer = (...args: string[]): Promise<Outcome> => run(['infer', ...args, '--endpoint', mlserver.grpc]);
 
-describe('MLServer', { timeout: 60_000 }, () => {
+describe('MLServer', () => {
   it('receives plain values with the datatypes its models declare, typed and raw', async () => {
     for (const form of [[], ['--raw']]) {
       const { code, stdout } = await infer('doubler', '--input', 'x=[1,2,3]', '--prompt', 'Grüße', ...form);
@@ -51,7 +51,7 @@ describe('MLServer', { timeout: 60_000 }, () => {
     // Last: stops the server, which must no longer be routed to.
     await mlserver.running.stop();
     const isGone = async (): Promise<boolean> => (await run(['route', 'model=doubler', '--server', server])).code === 3;
-    await until('it is no longer routed to', isGone, 20_000);
+    await until('it is no longer routed to', isGone);
     await registered.stop();
   });
 });

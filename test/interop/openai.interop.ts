@@ -30,7 +30,7 @@ it("OpenAI's Python client, in the example, prints the models and the response o
     env: { PYTHONIOENCODING: 'utf-8' },
   }).ended;
   expect([code, stderr, stdout]).toEqual([0, '', 'models: m\nI have read: Why is the sky blue? ☃.\n']);
-}, 60_000);
+});
 
 describe("OpenAI's client through createFetch gets the same from llama.cpp as directly:", () => {
   let fleet: Awaited<ReturnType<typeof startTestFetch>>;
@@ -46,7 +46,7 @@ describe("OpenAI's client through createFetch gets the same from llama.cpp as di
     const keys = Object.values(urls).map((url) => [new URL(url).origin, 'the-key'] as const);
     fleet = await startTestFetch({ keys: Object.fromEntries(keys) });
     for (const [model, url] of Object.entries(urls)) await fleet.register(model, url, { model });
-  }, 90_000);
+  });
 
   afterAll(async () => {
     await fleet?.close();

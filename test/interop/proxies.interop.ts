@@ -9,7 +9,7 @@ let fronted: readonly FrontedServer[];
 
 beforeAll(async () => {
   fronted = await Promise.all(SETUPS.map(startFronted));
-}, 60_000);
+});
 
 afterAll(stopAll);
 
@@ -44,12 +44,13 @@ async function sendRoutes(url: string, agent: Agent, count: number): Promise<Rec
 }
 
 describe('a proxy in front of an API server', () => {
-  it('forwards events at once, and the end of a killed registrant', { timeout: 30_000 }, () =>
+  it('forwards events at once, and the end of a killed registrant', () =>
     runThroughEach(async (server) => {
       const { name, url, noticesWithinMs } = server;
       const beganAtMs = performance.now();
       const registrant = await startCurlRegistrant(url, 'r1');
-      expect(performance.now() - beganAtMs).toBeLessThan(2500);
+      // A proxy that collects events would hold them back for minutes.
+      expect(performance.now() - beganAtMs).toBeLessThan(20_000);
       await assertHolds(`${name}: it is listed`, 3000, () => isListed(server, 'r1'));
       registrant.child.kill('SIGKILL');
       await measureTimeUntil(
@@ -57,10 +58,9 @@ describe('a proxy in front of an API server', () => {
         noticesWithinMs,
         async () => !(await isListed(server, 'r1')),
       );
-    }),
-  );
+    }));
 
-  it('forwards two-way leases: a stopped worker is removed and comes back', { timeout: 60_000 }, () =>
+  it('forwards two-way leases: a stopped worker is removed and comes back', () =>
     runThroughEach(async ({ name, url, api, noticesWithinMs }) => {
       const worker = start(['worker', '--backend', 'echo', '--id', 'w1', '--port', '0', '--server', url]);
       await worker.waitForOutput(/^registered w1/m);
@@ -77,10 +77,9 @@ describe('a proxy in front of an API server', () => {
       expect([name, (await worker.stop()).code]).toEqual([name, 0]);
       await measureTimeUntil(`${name}: it has left`, noticesWithinMs, async () => (await status()) === 404);
       expect(api.running.stderr()).toContain('removed "w1": released');
-    }),
-  );
+    }));
 
-  it('lets replicas re-register with an API server that was killed and restarted', { timeout: 60_000 }, () =>
+  it('lets replicas re-register with an API server that was killed and restarted', () =>
     runThroughEach(async ({ name, url, api }) => {
       const args = ['--id', 'r2', '--endpoint', 'localhost:1', '--cap', 'type=chat', '--server', url];
       const registrant = start(['register', ...args]);
@@ -90,30 +89,25 @@ describe('a proxy in front of an API server', () => {
       await measureTimeUntil(`${name}: it is back`, 15_000, async () => (await again.listReplicaIds()).includes('r2'));
       await registrant.stop();
       await until(`${name}: it has left`, async () => (await again.listReplicaIds()).length === 0);
-    }),
-  );
+    }));
 
-  it(
-    'loses none of 4,000 requests while replicas register and leave, even after an idle pause',
-    { timeout: 120_000 },
-    () =>
-      runThroughEach(async ({ name, url }) => {
-        await startCurlRegistrant(url, 'stays');
-        const agent = new Agent({ keepAlive: true, maxSockets: 20 });
-        let isOver = false;
-        const registerAndLeave = async (): Promise<void> => {
-          for (let n = 0; !isOver; n++) (await startCurlRegistrant(url, `r${n}`)).child.kill('SIGKILL');
-        };
-        const coming = registerAndLeave();
-        expect([name, await sendRoutes(url, agent, 3000)]).toEqual([name, { 200: 3000 }]);
-        // Longer than Node.js keeps idle connections by default.
-        await new Promise((resolve) => setTimeout(resolve, 6500));
-        expect([name, await sendRoutes(url, agent, 1000)]).toEqual([name, { 200: 1000 }]);
-        isOver = true;
-        await coming;
-        agent.destroy();
-      }),
-  );
+  it('loses none of 4,000 requests while replicas register and leave, even after an idle pause', () =>
+    runThroughEach(async ({ name, url }) => {
+      await startCurlRegistrant(url, 'stays');
+      const agent = new Agent({ keepAlive: true, maxSockets: 20 });
+      let isOver = false;
+      const registerAndLeave = async (): Promise<void> => {
+        for (let n = 0; !isOver; n++) (await startCurlRegistrant(url, `r${n}`)).child.kill('SIGKILL');
+      };
+      const coming = registerAndLeave();
+      expect([name, await sendRoutes(url, agent, 3000)]).toEqual([name, { 200: 3000 }]);
+      // Longer than Node.js keeps idle connections by default.
+      await new Promise((resolve) => setTimeout(resolve, 6500));
+      expect([name, await sendRoutes(url, agent, 1000)]).toEqual([name, { 200: 1000 }]);
+      isOver = true;
+      await coming;
+      agent.destroy();
+    }));
 });
 
 describe('a load balancer in front of independent API servers', () => {
@@ -123,12 +117,12 @@ describe('a load balancer in front of independent API servers', () => {
     const args = ['--id', 'r1', '--endpoint', 'localhost:1', '--cap', 'type=chat', '--server', url];
     const registrant = start(['register', ...args]);
     await registrant.waitForOutput(/^registered r1/m);
-    await until('it reports the problem', () => registrant.stdout().includes('misrouted r1'), 20_000);
-    expect(registrant.stdout()).toContain(`two independent API servers share the address ${url}`);
+    await until('it reports the problem', () => registrant.stdout().includes('misrouted r1'));
+    expect(registrant.stdout()).toContain(`two independent API servers answer at ${url}; list them one by one`);
     const isListed = async (): Promise<boolean> =>
       (await Promise.all(servers.map((server) => server.listReplicaIds()))).flat().includes('r1');
     await assertHolds('it is registered with one of them', 11_000, isListed);
     expect(registrant.stdout().match(/^registered/gm)).toHaveLength(1);
     await registrant.stop();
-  }, 60_000);
+  });
 });

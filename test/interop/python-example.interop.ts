@@ -26,4 +26,4 @@ it('the example with tritonclient prints the outputs of a replica, also after an
     reports = stderr;
   }
   expect(reports).toBe('dead failed, trying another replica\n');
-}, 120_000);
+});

@@ -23,7 +23,7 @@ beforeAll(() => {
     `--grpc_python_out=${stubs}`,
     `${proto}/open_inference.proto`,
   ]);
-}, 60_000);
+});
 
 afterAll(async () => {
   for (const child of children) child.kill('SIGKILL');
@@ -54,13 +54,13 @@ describe('clients of other implementations', () => {
       startPython('triton_client.py', await worker.waitForOutput(/^serving on (\S+)/m)),
     ];
     for (const client of clients) expect([await client.ended, client.output().slice(-500)]).toEqual([0, 'all held\n']);
-  }, 60_000);
+  });
 });
 
 describe('an inference server of another implementation', () => {
   it('can be called with each datatype without loss of precision if it returns raw contents', async () => {
     const server = startPython('oip_server.py');
-    await until('it is listening', () => server.output().includes('listening'), 30_000);
+    await until('it is listening', () => server.output().includes('listening'));
     const endpoint = /listening on (\S+)/.exec(server.output())?.[1] ?? '';
     const at = ['--endpoint', endpoint];
     const inputs = [
@@ -117,11 +117,11 @@ describe('an inference server of another implementation', () => {
     );
     const streamed = await run(['infer', 'echo', '--prompt', 'a', '--stream', ...at]);
     expect(streamed).toEqual({ code: 0, stdout: 'aaa\n', stderr: '' });
-  }, 60_000);
+  });
 
   it('receives plain values in the declared form if it refuses undeclared datatypes and shapes', async () => {
     const server = startPython('oip_server.py');
-    await until('it is listening', () => server.output().includes('listening'), 30_000);
+    await until('it is listening', () => server.output().includes('listening'));
     const at = ['--endpoint', /listening on (\S+)/.exec(server.output())?.[1] ?? ''];
     const infer = (...args: string[]) => run(['infer', 'batched', ...args, ...at]);
     const scale = ['--input', 'scale=2'];
@@ -148,7 +148,7 @@ describe('an inference server of another implementation', () => {
       2,
       'anyserve: model "batched" has no input "y"; its inputs: "x", "prompt", "scale"\n',
     ]);
-  }, 60_000);
+  });
 });
 
 /** Starts an API server with only the interface of the Python server. */
@@ -161,7 +161,7 @@ async function startPythonServer() {
       ({ ok }) => ok,
       () => false,
     );
-  await until(`it responds; so far ${api.output()}`, isResponding, 30_000);
+  await until(`it responds; so far ${api.output()}`, isResponding);
   return { url, stop: () => api.child.kill('SIGKILL') };
 }
 
@@ -213,7 +213,7 @@ describe('the Python server', () => {
     } finally {
       await client.close();
     }
-  }, 60_000);
+  });
 
   it('works with each command that uses an API server', async () => {
     const { url: server } = await startPythonServer();
@@ -257,5 +257,5 @@ describe('the Python server', () => {
     expect((await held.stop('SIGINT')).code).toBe(130);
     await until('r1 is removed', async () => (await run(['route', 'model=qwen2', '--server', server])).code === 3);
     expect((await worker.stop()).code).toBe(0);
-  }, 60_000);
+  });
 });

@@ -8,13 +8,13 @@ let triton: ModelServer;
 
 beforeAll(async () => {
   triton = await startTriton();
-}, 120_000);
+});
 
 afterAll(stopAll);
 
 const infer = (...args: string[]): Promise<Outcome> => run(['infer', ...args, '--endpoint', triton.grpc]);
 
-describe('Triton', { timeout: 60_000 }, () => {
+describe('Triton', () => {
   it('receives plain values with the datatypes its models declare, typed and raw, and always responds raw', async () => {
     for (const form of [[], ['--raw']]) {
       expect(await infer('batched', '--input', 'x=[1,2,3]', '--prompt', 'Grüße', ...form)).toEqual({
@@ -109,7 +109,7 @@ describe('Triton', { timeout: 60_000 }, () => {
     // Last: stops the server, which must no longer be routed to.
     await triton.running.stop();
     const isGone = async (): Promise<boolean> => (await run(['route', 'model=batched', '--server', server])).code === 3;
-    await until('it is no longer routed to', isGone, 20_000);
+    await until('it is no longer routed to', isGone);
     await registered.stop();
   });
 });

@@ -7,6 +7,7 @@ import {
   type AttemptTrace,
   type Backend,
   type CallEvent,
+  type CallTrace,
   type Capability,
   Client,
   type ClientOptions,
@@ -14,6 +15,7 @@ import {
   type ClientTls,
   type CloseOptions,
   connectOpenaiBackend,
+  createTracer,
   type Datatype,
   type DeclaredInputs,
   type DeclaredTensors,
@@ -59,6 +61,7 @@ import {
   type ServerId,
   type ServerMetadata,
   type ServerTls,
+  type ServerToken,
   type StartApiServerOptions,
   type StartWorkerOptions,
   type StoreEvent,
@@ -158,7 +161,7 @@ class MirroringStore implements RegistrationStore<SerializedReplica> {
 
   async start(): Promise<void> {
     const replica = { id: 'mirrored' as ReplicaId, endpoint: 'localhost:1' as Endpoint, capabilities: [] };
-    const rest = { instance: undefined, sinceEpochMs: 0, cordon: undefined, weight: 1 };
+    const rest = { ownerUrl: undefined, instance: undefined, sinceEpochMs: 0, cordon: undefined, weight: 1 };
     // @ts-expect-error: the store of an API server has serialized replicas
     await this.put({ lease: 'l0' as LeaseId, owner: 's0' as ServerId, replica, state: 'ready', ...rest });
     const state: ReplicaState = 'ready';
@@ -242,9 +245,13 @@ export async function callModels(): Promise<void> {
     console.log(event.attempt, target.endpoint, event.kind === 'attempt_ended' ? event.code : 'started');
   };
   const trace: AttemptTrace = { headers: { traceparent: '00-0-0-01' }, end: ({ code }) => console.log(code) };
-  const tracer: Tracer = { startAttempt: () => trace };
+  const callTrace: CallTrace = { startAttempt: () => trace, end: () => {} };
+  const tracer: Tracer = { startAttempt: callTrace.startAttempt, startCall: () => callTrace };
+  const openTelemetryTracer: Tracer = await createTracer();
+  const serverToken: ServerToken = (serverUrl) => (serverUrl === 'http://a:8080' ? 'secret' : undefined);
   const watch = { onRetry, onAttempt, tracer };
-  const options: ClientOptions = { server: 'http://localhost:8080', capability: { type: 'chat' }, ...watch };
+  const target = { server: 'http://localhost:8080', token: serverToken, capability: { type: 'chat' } };
+  const options: ClientOptions = { ...target, ...watch, tracer: openTelemetryTracer };
   const client = new Client(options);
   const parameters: Parameters = { temperature: 0.5, top_k: 1n satisfies ParameterValue };
   const output: RequestedOutput = { name: 'text', parameters };

@@ -2,6 +2,7 @@ import type { Request, Response } from 'express';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { LeaseId } from '../../src/core/ids.js';
 import { createExplainHandler } from '../../src/server/explain-handler.js';
+import { ExplanationQueue } from '../../src/server/explanation-queue.js';
 import { openRawConnection, startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { serializedReplica } from '../support/replicas.js';
@@ -112,7 +113,7 @@ describe('GET /explain', () => {
 
   it('has a 503 with Retry-After while 16 others are being explained', async () => {
     const registry = { pages: () => [], search: () => ({ kind: 'none' as const }) };
-    const handle = createExplainHandler(registry, () => false, new ManualClock());
+    const handle = createExplainHandler(registry, new ExplanationQueue(() => false, new ManualClock()));
     const heads: unknown[][] = [];
     const response = {
       writeHead: (...head: unknown[]) => {

@@ -37,7 +37,7 @@ function createQueue({ replicas = [replica('r1', { model: 'x' })], examineMs = 0
     };
     return Object.assign([...registrations], { [Symbol.iterator]: iterator });
   }
-  const queue = new ExplanationQueue(registry, () => false, clock);
+  const queue = new ExplanationQueue(() => false, clock);
   return { clock, queue, registry, examined: () => examined };
 }
 
@@ -63,8 +63,8 @@ describe('an explanation', () => {
   it('is made in turns of about 2 ms, and takes a quarter of the time after the first 100 ms', async () => {
     const { capabilities } = replica('r', ...Array(300).fill({ a: 1, b: 1, c: 2 }));
     const replicas = Array.from({ length: 1000 }, (_, n) => ({ ...replica(`r${n}`), capabilities }));
-    const { clock, queue, examined } = createQueue({ replicas, examineMs: 1 });
-    const explaining = queue.add(QUERY, () => true);
+    const { clock, queue, registry, examined } = createQueue({ replicas, examineMs: 1 });
+    const explaining = queue.add(registry, QUERY, () => true);
     const turns = await runTurns(clock, explaining);
     expect(examined()).toBe(1000);
     expect(Math.max(...turns)).toBeLessThanOrEqual(3);
@@ -73,22 +73,24 @@ describe('an explanation', () => {
   });
 
   it('waits for those before it, and only 16 are accepted at once', async () => {
-    const { clock, queue } = createQueue();
+    const { clock, queue, registry } = createQueue();
     const ended: number[] = [];
-    const all = Array.from({ length: 16 }, (_, n) => queue.add(QUERY, () => true)?.finally(() => ended.push(n)));
+    const all = Array.from({ length: 16 }, (_, n) =>
+      queue.add(registry, QUERY, () => true)?.finally(() => ended.push(n)),
+    );
     expect(all).not.toContain(undefined);
-    expect(queue.add(QUERY, () => true)).toBeUndefined();
+    expect(queue.add(registry, QUERY, () => true)).toBeUndefined();
     await runTurns(clock, Promise.all(all));
     expect(ended).toEqual(Array.from({ length: 16 }, (_, n) => n));
-    expect(queue.add(QUERY, () => true)).toBeDefined();
+    expect(queue.add(registry, QUERY, () => true)).toBeDefined();
   });
 
   it('ends when it is no longer wanted', async () => {
     const replicas = Array.from({ length: 1000 }, (_, n) => replica(`r${n}`, { model: 'y' }));
-    const { clock, queue, examined } = createQueue({ replicas, examineMs: 1 });
-    const first = queue.add(QUERY, () => examined() < 400);
-    const second = queue.add(QUERY, () => false);
-    const third = queue.add(QUERY, () => true);
+    const { clock, queue, registry, examined } = createQueue({ replicas, examineMs: 1 });
+    const first = queue.add(registry, QUERY, () => examined() < 400);
+    const second = queue.add(registry, QUERY, () => false);
+    const third = queue.add(registry, QUERY, () => true);
     await runTurns(clock, Promise.all([first, second]));
     expect([await first, await second]).toEqual([undefined, undefined]);
     expect(examined()).toBeLessThan(1000);
@@ -99,13 +101,13 @@ describe('an explanation', () => {
   it('does not stop the next one when it fails', async () => {
     const { clock, registry } = createQueue();
     const broken = { ...registry };
-    const failing = new ExplanationQueue(broken, () => false, clock);
+    const failing = new ExplanationQueue(() => false, clock);
     broken.pages = () => {
       broken.pages = registry.pages;
       throw new Error('failed');
     };
-    const first = failing.add(QUERY, () => true)?.catch((error: Error) => error.message);
-    const second = failing.add(QUERY, () => true);
+    const first = failing.add(broken, QUERY, () => true)?.catch((error: Error) => error.message);
+    const second = failing.add(broken, QUERY, () => true);
     await runTurns(clock, second);
     expect([await first, (await second)?.candidates.count]).toEqual(['failed', 1]);
   });
@@ -113,8 +115,8 @@ describe('an explanation', () => {
   it('has a candidate if a request finds one, even if it could not examine all replicas', async () => {
     const { capabilities } = replica('r', ...Array(200).fill({ b: 1 }));
     const others = Array.from({ length: 20_000 }, (_, n) => ({ ...replica(`r${n}`), capabilities }));
-    const { clock, queue } = createQueue({ replicas: [...others, replica('last', { model: 'x' })] });
-    const explaining = queue.add(QUERY, () => true);
+    const { clock, queue, registry } = createQueue({ replicas: [...others, replica('last', { model: 'x' })] });
+    const explaining = queue.add(registry, QUERY, () => true);
     await runTurns(clock, explaining);
     const explanation = (await explaining) as Explanation;
     expect(explanation.isTruncated).toBe(true);

@@ -1,10 +1,13 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { asInstanceId } from '../../src/core/ids.js';
+import { createApiClient, toServer } from '../support/api-client.js';
 import {
   formatRegisterRequest,
   openRawConnection,
   startTestApiServer,
   type TestApiServer,
 } from '../support/api-server.js';
+import { replica } from '../support/replicas.js';
 import { until } from '../support/until.js';
 
 let server: TestApiServer;
@@ -57,6 +60,18 @@ it.each([1, 2])('refuses a registration of the same process with the number %d a
   expect(stale.received()).toMatch(/^HTTP\/1.1 409 /);
   expect(stale.received()).toContain('a newer registration of the same process exists: its number is 2');
   expect(await listDetails()).toMatchObject({ endpoint: 'h:1' });
+});
+
+it('a client reports a stale sequence number, instead of an unexpected response', async () => {
+  await register({ id: 'a', seq: 2, startedMs: 5 });
+  const api = createApiClient(server.url);
+  cleanups.push(() => api.close());
+  const terms = { ttlMs: 9000, instance: { id: asInstanceId('a'), seq: 1, startedMs: 5 } };
+  const opening = api.leases.open(toServer(server.url), replica('r1', {}), terms, new AbortController().signal);
+  await expect(opening).rejects.toMatchObject({
+    code: 'already_exists',
+    message: `the API server ${server.url} refused the registration (HTTP 409): a newer registration of the same process exists: its number is 2, and this one's is 1; the next attempt has a higher number; if this repeats, stop the copy of this process`,
+  });
 });
 
 it('names each of two processes to the other', async () => {

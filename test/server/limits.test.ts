@@ -186,7 +186,7 @@ describe('large bodies', () => {
     for (const { socket } of asking) socket.once('data', () => statuses.push('200'));
     for (const { socket } of registering) socket.write(faulty.slice(-1));
     for (const { socket } of asking) socket.write('\r\n');
-    await until('all have a response', () => statuses.length === 70, 10_000);
+    await until('all have a response', () => statuses.length === 70);
     expect(statuses.slice(0, 35).filter((status) => status === '200')).toHaveLength(20);
   });
 });
@@ -221,7 +221,7 @@ describe('an incomplete request', () => {
     ['its headers', 'POST /register HTTP/1.1\r\nHost: x\r\nX-A:'],
     ['its body', 'POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"replica_id":'],
   ])('with %s gets an error and is closed, and other leases stay', async (_what, beginning) => {
-    server = await startTestApiServer({ requestTimeoutMs: 200, heartbeatMs: 50 });
+    server = await startTestApiServer({ requestTimeoutMs: 500, heartbeatMs: 50 });
     const lease = await register('r1');
     const { socket, received } = send(beginning);
     await until('it is closed', () => socket.closed || socket.readableEnded);
@@ -382,14 +382,14 @@ describe('an API server', () => {
   it('is not ready while it drains, refuses registrations, handles requests, and ends its leases one by one', async () => {
     server = await startTestApiServer();
     const leases = await Promise.all(['r1', 'r2', 'r3', 'r4'].map(register));
-    const closed = server.close({ drainMs: 1000 });
-    await until('one is gone', () => server.registry.replicas().length === 3);
+    const closed = server.close({ drainMs: 4000 });
+    await until('one is gone', () => server.registry.replicas().length < 4);
     expect(await get('/readyz')).toMatchObject({ status: 503, body: '{"status":"unready","reasons":["draining"]}' });
     expect(await get('/livez')).toMatchObject({ status: 200 });
     expect(await get('/route?type=chat')).toMatchObject({ status: 200 });
     // No proxy must reuse a connection that is about to be cut.
     const kept = openRawConnection(server.port, 'GET /route?type=chat HTTP/1.1\r\nHost: x\r\n\r\n');
-    await until('it is closed', () => kept.socket.readableEnded, 500);
+    await until('it is closed', () => kept.socket.readableEnded);
     expect(kept.received()).toMatch(/^HTTP\/1.1 200 OK\r\n.*\r\nConnection: close\r\n/s);
     const refused = await register('late');
     expect(refused.received()).toMatch(/^HTTP\/1.1 503 .*retry-after: 5\r\n/s);
@@ -418,7 +418,7 @@ describe('an API server', () => {
   });
 
   it('says that no match can be temporary while it is warming', async () => {
-    server = await startTestApiServer({ warmingMs: 300 });
+    server = await startTestApiServer({ warmingMs: 2000 });
     const miss = await get('/route?type=chat');
     expect(miss).toMatchObject({ status: 404, body: '{"detail":"no matching replica"}' });
     expect([miss.headers.get('x-anyserve-warming'), miss.headers.get('retry-after')]).toEqual(['1', '1']);

@@ -4,6 +4,7 @@ import { expect, it } from 'vitest';
 import { SerializedReplica } from '../../src/api/serialized-replica.js';
 import { Registry } from '../../src/core/registry.js';
 import { BodyMemory } from '../../src/http/body-memory.js';
+import { createHeartbeatWheel } from '../../src/server/heartbeat-wheel.js';
 import { Readiness } from '../../src/server/readiness.js';
 import { createRegisterHandler } from '../../src/server/register-handler.js';
 import { MemoryStore } from '../../src/store/memory-store.js';
@@ -28,9 +29,8 @@ it('does not register a client that left while its request was read, nor superse
     registry,
     deadPeers,
     readiness,
-    clock,
     events,
-    heartbeatMs: 1000,
+    heartbeats: createHeartbeatWheel({ clock, intervalMs: 1000 }),
     bodies: new BodyMemory(),
   });
   const ends: unknown[] = [];

@@ -5,6 +5,7 @@ import type { CapabilityQuery } from '../../src/core/capability.js';
 import type { Registry } from '../../src/core/registry.js';
 import { toOriginForm } from '../../src/http/request-head.js';
 import { createRouteHandler } from '../../src/server/route-handler.js';
+import { SearchTurns } from '../../src/server/search-turns.js';
 import { ManualClock } from '../support/manual-clock.js';
 import { TEST_REGISTRY } from '../support/replicas.js';
 import { measureRetainedBytes } from '../support/retained-memory.js';
@@ -13,11 +14,13 @@ import { measureRetainedBytes } from '../support/retained-memory.js';
 function createHandler() {
   const asked: CapabilityQuery[] = [];
   const route: Registry<SerializedReplica>['route'] = (query) => void asked.push(query.pairs);
-  const handle = createRouteHandler(
-    { route, search: () => ({ kind: 'none' }), id: TEST_REGISTRY },
-    () => false,
-    new ManualClock(),
-  );
+  const clock = new ManualClock();
+  const handle = createRouteHandler({
+    registry: { route, search: () => ({ kind: 'none' }), id: TEST_REGISTRY, stalenessMs: undefined },
+    clock,
+    isWarming: () => false,
+    turns: new SearchTurns(clock),
+  });
   const response = { writeHead: () => response, end: () => response } as unknown as Response;
   const ask = (url: string): void => {
     handle({ url, rawHeaders: [] } as unknown as Request, response, () => {});
@@ -70,11 +73,12 @@ describe('a search that takes a long time', () => {
       if (pairs[0] === 'slow') clock.pause(5);
       return undefined;
     };
-    const handle = createRouteHandler(
-      { route, search: () => ({ kind: 'none' }), id: TEST_REGISTRY },
-      () => false,
+    const handle = createRouteHandler({
+      registry: { route, search: () => ({ kind: 'none' }), id: TEST_REGISTRY, stalenessMs: undefined },
       clock,
-    );
+      isWarming: () => false,
+      turns: new SearchTurns(clock),
+    });
     const statuses: number[] = [];
     const ask = (url: string): void => {
       const writeHead = (status: number) => {

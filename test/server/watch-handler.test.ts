@@ -4,7 +4,8 @@ import type { Request, RequestHandler, Response } from 'express';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { CapabilityFilter } from '../../src/core/selector.js';
 import { Readiness } from '../../src/server/readiness.js';
-import { createWatchHandler } from '../../src/server/watch-handler.js';
+import type { WatchedRegistry } from '../../src/server/watch-feeds.js';
+import { createWatchHandler, createWatchLimit } from '../../src/server/watch-handler.js';
 import type { WatchHub } from '../../src/server/watch-hub.js';
 
 let server: Server;
@@ -19,13 +20,15 @@ beforeEach(async () => {
   const readiness = new Readiness(checks);
   readiness.markServing();
   const watches = {
-    watch: ({ query }: CapabilityFilter, _lastEvent: unknown, response: Response) => {
+    watch: (_registry: unknown, { query }: CapabilityFilter, _lastEvent: unknown, response: Response) => {
       response.end(query.join(' '));
       return { onClosed: (listener: () => void) => void endings.push(listener) };
     },
   };
   const streams = { open: () => expect.unreachable() };
-  handle = createWatchHandler({ watches: watches as unknown as WatchHub, streams, readiness });
+  const registry = {} as WatchedRegistry;
+  const watchLimit = createWatchLimit(undefined);
+  handle = createWatchHandler({ registry, watches: watches as unknown as WatchHub, streams, readiness, watchLimit });
   server = createServer((request, response) => void handle(request as Request, response as Response, () => {}));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 });

@@ -6,6 +6,7 @@ import type { Clock } from '../../src/core/ports.js';
 import { Registry } from '../../src/core/registry.js';
 import { EMPTY_SELECTOR } from '../../src/core/selector.js';
 import type { EventStreamResponse, ReadEvents } from '../../src/server/event-stream-response.js';
+import type { WatchedRegistry } from '../../src/server/watch-feeds.js';
 import { WatchHub, type WatchHubOptions } from '../../src/server/watch-hub.js';
 import { MemoryStore } from '../../src/store/memory-store.js';
 import { ManualClock } from '../support/manual-clock.js';
@@ -74,19 +75,23 @@ beforeEach(() => {
   registry = new Registry({ store, clock, random: { fraction: () => 0 }, ids: createCountingIds(), events });
 });
 
-function createHub(options: Partial<WatchHubOptions> = {}) {
+function createHub({
+  onDescribe = () => {},
+  ...options
+}: Partial<WatchHubOptions> & { readonly onDescribe?: () => void } = {}) {
+  const watched: WatchedRegistry = {
+    changes: registry.changes,
+    pages: () => registry.pages(),
+    describe: (registration) => {
+      described++;
+      onDescribe();
+      return registry.describe(registration);
+    },
+    find: (id) => registry.find(id),
+    loads: registry.loads,
+  };
   const streams: FakeStream[] = [];
   const hub = new WatchHub({
-    registry: {
-      changes: registry.changes,
-      pages: () => registry.pages(),
-      describe: (registration) => {
-        described++;
-        return registry.describe(registration);
-      },
-      find: (id) => registry.find(id),
-      loads: registry.loads,
-    },
     clock,
     streams: {
       open: (_response, read) => {
@@ -111,6 +116,7 @@ function createHub(options: Partial<WatchHubOptions> = {}) {
   } as unknown as ServerResponse;
   const watch = (query: readonly string[] = [], number?: number): FakeStream => {
     hub.watch(
+      watched,
       { query, selector: EMPTY_SELECTOR },
       number === undefined ? undefined : { epoch: registry.changes.epoch, number },
       response,
@@ -208,17 +214,8 @@ describe('a snapshot', () => {
     for (let n = 0; n < 1000; n++) await register(`r${n}`);
     let slices = 0;
     const { watch } = createHub({
-      registry: {
-        changes: registry.changes,
-        pages: () => registry.pages(),
-        describe: (registration) => {
-          // A replica takes 0.1 ms, so that a page of 128 replicas is more than a slice.
-          clock.pause(0.1);
-          return registry.describe(registration);
-        },
-        find: (id) => registry.find(id),
-        loads: registry.loads,
-      },
+      // A replica takes 0.1 ms, so that a page of 128 replicas is more than a slice.
+      onDescribe: () => clock.pause(0.1),
     });
     const stream = watch();
     await until('it is complete', async () => {

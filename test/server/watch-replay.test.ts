@@ -112,7 +112,6 @@ describe.each([1, 2, 3])('clients that reconnect at random, with seed %i', (seed
       await until(
         () => `the table is ${JSON.stringify(expected)}: ${JSON.stringify(toComparable(client.table.values()))}`,
         () => JSON.stringify(toComparable(client.table.values())) === JSON.stringify(expected),
-        3000,
       );
       const snapshots = client.kinds.filter((kind) => kind === 'snapshot').length;
       expect(snapshots).toBeLessThanOrEqual(client.connections / 2);

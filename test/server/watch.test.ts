@@ -194,7 +194,7 @@ describe('clients that read nothing', () => {
 describe('a server that has just started', () => {
   it('reports that it is warming, and once that it no longer is, including to a client that reconnects', async () => {
     await server.close();
-    server = await startTestApiServer({ warmingMs: 300 });
+    server = await startTestApiServer({ warmingMs: 2000 });
     await register('r1', { type: 'chat' });
     const opened = await watchSynced();
     const lastEventId = opened.events().at(-1)?.id as string;
@@ -215,7 +215,7 @@ describe('a server that stops', () => {
   it('ends its streams over the drain, without the removals of its leases, and refuses new ones', async () => {
     for (let n = 0; n < 20; n++) await register(`r${n}`, { type: 'chat' });
     await Promise.all(Array.from({ length: 20 }, () => watchSynced()));
-    const closed = server.close({ drainMs: 1000 });
+    const closed = server.close({ drainMs: 4000 });
     await until('some have ended', () => watches.some(({ isEnded }) => isEnded()));
     expect(watches.filter(({ isEnded }) => isEnded()).length).toBeLessThan(10);
     const refused = watch();

@@ -1,16 +1,15 @@
 import { connect, type Socket } from 'node:net';
-import { serializeHistoryEvent } from '../../src/api/event-json.js';
 import { SerializedReplica } from '../../src/api/serialized-replica.js';
-import type { Random, RegistryEvent, ServerEvent } from '../../src/core/ports.js';
+import type { Random, RegistrationStore, RegistryEvent, ServerEvent } from '../../src/core/ports.js';
 import { Registry } from '../../src/core/registry.js';
 import type { RegistryLimits } from '../../src/core/registry-limits.js';
 import type { ScalarPairs } from '../../src/json/capability-json.js';
 import { type ApiServerOptions, startHttpApi } from '../../src/server/api-server.js';
 import type { ApiServer } from '../../src/server/api-server-handle.js';
+import { RegistryParts } from '../../src/server/registry-parts.js';
 import { MemoryStore } from '../../src/store/memory-store.js';
 import * as system from '../../src/system.js';
 import { EventBus } from '../../src/telemetry/event-bus.js';
-import { EventHistory } from '../../src/telemetry/event-history.js';
 import { logEvents } from '../../src/telemetry/log-events.js';
 import { createRecordingLog, replica, withEndpoint } from './replicas.js';
 
@@ -30,19 +29,19 @@ export async function startTestApiServer({
   requestTimeoutMs = 10_000,
   limits,
   random = system.random as Random,
+  store = new MemoryStore<SerializedReplica>(system.ids.createRegistryId()),
   ...options
 }: Partial<ApiServerOptions> & {
   readonly random?: Random;
   readonly limits?: RegistryLimits;
+  readonly store?: RegistrationStore<SerializedReplica>;
 } = {}): Promise<TestApiServer> {
   const log = createRecordingLog();
   const events = new EventBus<RegistryEvent | ServerEvent>();
   events.subscribe(logEvents(log, system.clock));
   const { clock, ids } = system;
-  const history = new EventHistory({ epoch: ids.createServerId(), clock, serialize: serializeHistoryEvent });
-  events.subscribe(history.record);
   const registry = new Registry({
-    store: new MemoryStore<SerializedReplica>(system.ids.createRegistryId()),
+    store,
     clock: system.clock,
     random,
     ids: system.ids,
@@ -51,10 +50,9 @@ export async function startTestApiServer({
   });
   const times = { heartbeatMs, ackTimeoutMs, warmingMs, requestTimeoutMs };
   const server = await startHttpApi({
-    registry,
-    clock: system.clock,
+    parts: new RegistryParts({ registry, events, clock, random, ids }),
+    clock,
     events,
-    history,
     ...times,
     host: '127.0.0.1',
     machineName: 'machine.test',

@@ -89,7 +89,10 @@ function follow(child: ChildProcessWithoutNullStreams): Running {
     stderr: () => stderr,
     ended,
     async waitForOutput(pattern) {
-      await until(`it prints ${pattern}; so far: ${stdout}${stderr}`, () => pattern.test(stdout), 30_000);
+      await until(
+        () => `it prints ${pattern}; so far: ${stdout}${stderr}`,
+        () => pattern.test(stdout),
+      );
       return pattern.exec(stdout)?.[1] ?? '';
     },
     async stop(signal = 'SIGTERM') {

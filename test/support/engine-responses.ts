@@ -45,7 +45,7 @@ export function recordCall(
         handler.onHead?.(head);
       },
       onBody(bytes) {
-        record.pieces.push(bytes);
+        record.pieces.push(Buffer.from(bytes));
         handler.onBody?.(bytes);
       },
       onEnd() {

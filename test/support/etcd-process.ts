@@ -1,7 +1,8 @@
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { createChannelSecurity } from '../../src/client/channel-credentials.js';
 import { asEndpoint } from '../../src/core/ids.js';
 import { EtcdClient, type EtcdClientOptions } from '../../src/store/etcd/etcd-client.js';
@@ -9,12 +10,18 @@ import * as system from '../../src/system.js';
 import { type Running, startProgram } from './binary.js';
 import type { Certificate } from './certificates.js';
 import { findFreePort } from './free-port.js';
+import type { SwitchedHost } from './switched-network.js';
 import { until } from './until.js';
+
+const execute = promisify(execFile);
+
+/** The etcd server to test with. Default: Debian's. `test/interop/install-etcd.sh` builds others. */
+const ETCD = process.env['ANYSERVE_TEST_ETCD'] ?? 'etcd';
 
 /** Returns why this machine cannot run etcd; undefined if it can. It needs Debian's packages etcd-server and etcd-client. */
 export function findEtcdProblem(): string | undefined {
   try {
-    execFileSync('etcd', ['--version'], { stdio: 'pipe' });
+    execFileSync(ETCD, ['--version'], { stdio: 'pipe' });
     execFileSync('etcdctl', ['version'], { stdio: 'pipe', env: { ...process.env, ETCDCTL_API: '3' } });
     return undefined;
   } catch {
@@ -24,69 +31,103 @@ export function findEtcdProblem(): string | undefined {
 
 /** Options of an etcd process. */
 export interface EtcdProcessOptions {
+  /** Host on which it runs. Default: this machine, on free ports of loopback. */
+  readonly host?: Pick<SwitchedHost, 'address' | 'through'> | undefined;
+  /** Hosts of all members of its cluster. Default: it is the only one. */
+  readonly memberHosts?: readonly Pick<SwitchedHost, 'address'>[] | undefined;
   /** Certificate of the server. Clients must then use TLS. */
   readonly certificate?: Certificate | undefined;
+  /** Whether it survives a power failure, which makes writes slower. Default: false. */
+  readonly isDurable?: boolean;
+  /** The CA of the client certificates that the server asks for, and one of them. */
+  readonly clients?: { readonly certificate: Certificate; readonly caFile: string } | undefined;
   /** Further arguments. */
   readonly args?: readonly string[];
 }
 
-/** One etcd server on loopback, with a data folder that is removed with the test run. */
+/** Ports of a server that has a host. */
+const CLIENT_PORT = 2379;
+const PEER_PORT = 2380;
+
+/** One etcd server, with a data folder that is removed with the test run. */
 export class EtcdProcess {
   readonly endpoint: string;
-  readonly #port: number;
   readonly #peerPort: number;
   readonly #options: EtcdProcessOptions;
   readonly #folder = mkdtempSync(join(tmpdir(), 'anyserve-etcd-'));
   #running: Running | undefined;
 
-  private constructor(port: number, peerPort: number, options: EtcdProcessOptions) {
-    this.endpoint = `127.0.0.1:${port}`;
-    this.#port = port;
+  private constructor(options: EtcdProcessOptions, port: number, peerPort: number) {
+    this.endpoint = `${options.host?.address ?? '127.0.0.1'}:${port}`;
     this.#peerPort = peerPort;
     this.#options = options;
   }
 
   /** Starts a server and waits until it answers. */
   static async start(options: EtcdProcessOptions = {}): Promise<EtcdProcess> {
-    const etcd = new EtcdProcess(await findFreePort(), await findFreePort(), options);
+    const [port, peerPort] = options.host ? [CLIENT_PORT, PEER_PORT] : [await findFreePort(), await findFreePort()];
+    const etcd = new EtcdProcess(options, port, peerPort);
     await etcd.start();
     return etcd;
   }
 
+  /** Address of the store for API servers. */
+  get address(): string {
+    return `etcd://${this.endpoint}`;
+  }
+
+  get pid(): number {
+    return this.#running?.child.pid as number;
+  }
+
   /** Starts the server again, with its data. */
   async start(): Promise<void> {
-    const { certificate, args = [] } = this.#options;
-    const scheme = certificate ? 'https' : 'http';
-    const peer = `http://127.0.0.1:${this.#peerPort}`;
-    const client = `${scheme}://127.0.0.1:${this.#port}`;
+    const { certificate, clients, args = [], host, isDurable } = this.#options;
+    const { address, through } = host ?? { address: '127.0.0.1', through: [] };
+    const toPeerUrl = (peer: string): string => `http://${peer}:${this.#peerPort}`;
+    const client = `${certificate ? 'https' : 'http'}://${this.endpoint}`;
     const tls = certificate ? [`--cert-file=${certificate.certFile}`, `--key-file=${certificate.keyFile}`] : [];
-    this.#running = startProgram([
-      'etcd',
-      `--data-dir=${this.#folder}`,
-      `--listen-client-urls=${client}`,
-      `--advertise-client-urls=${client}`,
-      `--listen-peer-urls=${peer}`,
-      `--initial-advertise-peer-urls=${peer}`,
-      `--initial-cluster=default=${peer}`,
-      // A test doesn't have to survive a power failure.
-      '--unsafe-no-fsync',
-      ...tls,
-      ...args,
-    ]);
-    await until('etcd answers', () => {
-      this.control('get', 'nothing');
+    const members = this.#options.memberHosts ?? [{ address }];
+    this.#running = startProgram(
+      [
+        ETCD,
+        `--name=${address}`,
+        `--data-dir=${this.#folder}`,
+        `--listen-client-urls=${client}`,
+        `--advertise-client-urls=${client}`,
+        `--listen-peer-urls=${toPeerUrl(address)}`,
+        `--initial-advertise-peer-urls=${toPeerUrl(address)}`,
+        `--initial-cluster=${members.map((member) => `${member.address}=${toPeerUrl(member.address)}`).join(',')}`,
+        ...(isDurable ? [] : ['--unsafe-no-fsync']),
+        ...tls,
+        ...(clients ? ['--client-cert-auth', `--trusted-ca-file=${clients.caFile}`] : []),
+        ...args,
+      ],
+      { through },
+    );
+    await until('etcd answers', async () => {
+      await this.control('get', 'nothing');
       return true;
     });
   }
 
   /** Runs `etcdctl` and returns its output. */
-  control(...args: readonly string[]): string {
-    const { certificate } = this.#options;
+  async control(...args: readonly string[]): Promise<string> {
+    const { certificate, clients } = this.#options;
     const tls = certificate ? ['--insecure-skip-tls-verify', '--insecure-transport=false'] : [];
-    return execFileSync('etcdctl', ['--endpoints', this.endpoint, '--command-timeout=5s', ...tls, ...args], {
-      env: { ...process.env, ETCDCTL_API: '3' },
-      stdio: 'pipe',
-    }).toString();
+    if (clients) tls.push(`--cert=${clients.certificate.certFile}`, `--key=${clients.certificate.keyFile}`);
+    const { stdout } = await execute(
+      'etcdctl',
+      ['--endpoints', this.endpoint, '--command-timeout=5s', ...tls, ...args],
+      { env: { ...process.env, ETCDCTL_API: '3' } },
+    );
+    return stdout;
+  }
+
+  /** Returns whether this member is the leader of its cluster. */
+  async isLeader(): Promise<boolean> {
+    const [{ Status: status }] = JSON.parse(await this.control('endpoint', 'status', '-w', 'json'));
+    return status.leader === status.header.member_id;
   }
 
   async kill(): Promise<void> {

@@ -1,10 +1,14 @@
-// An engine as a small program, for tests that kill and stop it: node faulty-engine.mjs [BEHAVIOUR]. Prints its port.
+// An engine as a small program, for tests that kill and stop it: node faulty-engine.mjs [BEHAVIOUR [PORT]]. Prints its port.
+// On SIGTERM it finishes its calls, but aborts them if it is abrupt, as vLLM does.
 import { createServer } from 'node:http';
 import { createServer as createTcpServer } from 'node:net';
 
-const [behaviour = 'good'] = process.argv.slice(2);
-const MODELS = JSON.stringify({ object: 'list', data: [{ id: 'm', object: 'model' }] });
+const [behaviour = 'good', port = '0'] = process.argv.slice(2);
+// Another model, because an engine that is busy with a flood is slow at other calls.
+const MODEL = behaviour === 'floods' ? 'flood' : 'm';
+const MODELS = JSON.stringify({ object: 'list', data: [{ id: MODEL, object: 'model' }] });
 const EVENTS = 100;
+let running = 0;
 
 /** Streams an event every 50 ms, then `[DONE]`. */
 async function stream(response) {
@@ -16,12 +20,27 @@ async function stream(response) {
   response.end('data: [DONE]\n\n');
 }
 
+/** Streams events of 1 KB without end, as fast as they are read. */
+function flood(response) {
+  response.writeHead(200, { 'content-type': 'text/event-stream' });
+  const events = `data: ${'x'.repeat(1000)}\n\n`.repeat(16);
+  const send = () => {
+    while (!response.destroyed && response.write(events));
+  };
+  response.on('drain', send);
+  send();
+}
+
 const http = createServer((request, response) => {
+  if (behaviour === 'abrupt' && request.url === '/metrics')
+    return void response.end(`vllm:num_requests_running ${running}\nvllm:num_requests_waiting 0\n`);
   if (request.method === 'GET') return void response.setHeader('content-type', 'application/json').end(MODELS);
+  running++;
+  response.on('close', () => running--);
   let body = '';
   request.on('data', (piece) => (body += piece));
   request.on('end', () => {
-    if (body.includes('"stream":true')) return void stream(response);
+    if (body.includes('"stream":true')) return void (behaviour === 'floods' ? flood : stream)(response);
     response.setHeader('content-type', 'application/json').end(JSON.stringify({ pid: process.pid }));
     // A server that limits idle time can close the connection just when the next request arrives.
     if (behaviour === 'closes') setTimeout(() => response.socket?.destroy(), Math.random() * 20);
@@ -51,5 +70,10 @@ const tcp = createTcpServer((socket) => {
   });
 });
 
-const server = behaviour === 'good' || behaviour === 'closes' ? http : tcp;
-server.listen(0, '127.0.0.1', () => console.log(`listening on ${server.address().port}`));
+const server = ['good', 'closes', 'floods', 'abrupt'].includes(behaviour) ? http : tcp;
+server.listen(Number(port), '127.0.0.1', () => console.log(`listening on ${server.address().port}`));
+process.on('SIGTERM', () => {
+  if (behaviour === 'abrupt') process.exit();
+  server.close(() => process.exit());
+  setInterval(() => http.closeIdleConnections(), 50);
+});

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { type Running, type StartOptions, start, startProgram } from './binary.js';
 import type { Network, NetworkHost } from './netns.js';
+import type { SwitchedHost } from './switched-network.js';
 import { until } from './until.js';
 
 const execute = promisify(execFile);
@@ -22,21 +23,33 @@ export interface ServerProcess {
   fetchPath(path: string): Promise<{ status: number; body: string }>;
 }
 
-/** Starts an API server on this machine, on a free port by default, or at the hub of a test network. */
+/** Where an API server runs. */
+export interface ServerPlace {
+  readonly args?: readonly string[];
+  /** A test network at whose hub it runs. Default: on this machine. */
+  readonly network?: Network;
+  /** A host on which it runs, and at whose address this machine reaches it. */
+  readonly host?: Pick<SwitchedHost, 'address' | 'through'> | undefined;
+  /** Default: a free port on this machine, and 8080 in a network. */
+  readonly port?: number;
+}
+
+/** Starts an API server on this machine, on a free port by default, or in a test network. */
 export async function startServer({
   args = [],
   network,
-  port = network ? NETWORK_PORT : 0,
+  host,
+  port = network || host ? NETWORK_PORT : 0,
   ...options
-}: StartOptions & { args?: readonly string[]; network?: Network; port?: number } = {}): Promise<ServerProcess> {
-  const place = [...(network ? ['--host', '0.0.0.0'] : []), '--port', String(port)];
-  const through = [...(network?.through ?? []), ...(options.through ?? [])];
-  const running = start(['serve', ...place, ...args], { ...options, through });
+}: StartOptions & ServerPlace = {}): Promise<ServerProcess> {
+  const address = host ? ['--host', '0.0.0.0', '--allowed-host', host.address] : network ? ['--host', '0.0.0.0'] : [];
+  const through = [...(network?.through ?? host?.through ?? []), ...(options.through ?? [])];
+  const running = start(['serve', ...address, '--port', String(port), ...args], { ...options, through });
   const listening = await running.waitForOutput(/listening on (\S+)/);
-  const url = network ? `http://127.0.0.1:${port}` : listening;
+  const url = network || host ? `http://${host?.address ?? '127.0.0.1'}:${port}` : listening;
   const [command = 'curl', ...words] = [...(network?.through ?? []), 'curl'];
   async function fetchPath(path: string): Promise<{ status: number; body: string }> {
-    const { stdout } = await execute(command, [...words, '-s', '-m', '5', '-w', '\n%{http_code}', `${url}${path}`], {
+    const { stdout } = await execute(command, [...words, '-s', '-m', '15', '-w', '\n%{http_code}', `${url}${path}`], {
       maxBuffer: 64 * 1024 * 1024,
     });
     const end = stdout.lastIndexOf('\n');

@@ -4,10 +4,15 @@ import { createServer } from 'node:net';
 const MIN_PORT = 12_000;
 const MAX_PORT = 32_000;
 
+/** Ports that this process has tried. One that was found free is not given twice, although nothing listens there yet. */
+const given = new Set<number>();
+
 /** Finds a free TCP port on loopback, for programs that cannot pick one themselves. */
 export async function findFreePort(): Promise<number> {
   for (;;) {
     const port = MIN_PORT + Math.floor(Math.random() * (MAX_PORT - MIN_PORT));
+    if (given.has(port)) continue;
+    given.add(port);
     if (await isFree(port)) return port;
   }
 }

@@ -7,7 +7,7 @@ import { EMPTY_SELECTOR } from '../../src/core/selector.js';
 import type { ScalarPairs } from '../../src/json/capability-json.js';
 import type { FinishedCall } from '../../src/telemetry/finished-call.js';
 import { startTestApiServer } from './api-server.js';
-import { replica, withEndpoint } from './replicas.js';
+import { createRecordingLog, replica, withEndpoint } from './replicas.js';
 import { until } from './until.js';
 
 interface ModelsResponse {
@@ -24,7 +24,7 @@ export async function startTestGateway(options: Partial<GatewayOptions> = {}, ke
     access: {},
     host: '127.0.0.1',
     port: 0,
-    onWarning: () => {},
+    log: createRecordingLog(),
     aliases: new Map(),
     selector: EMPTY_SELECTOR,
     pick: 'round-robin',
@@ -85,7 +85,7 @@ export async function startTestGateway(options: Partial<GatewayOptions> = {}, ke
     post,
     waitForModels,
     async close(): Promise<void> {
-      await gateway.close(0);
+      await gateway.close();
       await server.close();
     },
   };

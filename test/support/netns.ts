@@ -8,7 +8,7 @@ import { readdirSync } from 'node:fs';
 export function findNetworkProblem(): string | undefined {
   if (process.platform !== 'linux') return `network namespaces need Linux, and this is ${process.platform}`;
   if (process.getuid?.() !== 0) return 'network namespaces need root';
-  const probe = `${PREFIX}${process.pid}-probe`;
+  const probe = `${NAMESPACE_PREFIX}${process.pid}-probe`;
   try {
     runIp('netns', 'add', probe);
     runNft(probe, 'add table inet probe');
@@ -43,14 +43,15 @@ export interface Network {
   remove(): void;
 }
 
-const PREFIX = 'anyserve-fault-';
+/** Prefix of the names of all namespaces, before the id of the process that created them. */
+export const NAMESPACE_PREFIX = 'anyserve-fault-';
 const COMMAND_TIMEOUT_MS = 10_000;
 let created = 0;
 
 /** Creates a network without hosts. Removes networks that crashed runs left behind. */
 export function createNetwork(): Network {
   removeLeftovers();
-  const prefix = `${PREFIX}${process.pid}-${++created}`;
+  const prefix = `${NAMESPACE_PREFIX}${process.pid}-${++created}`;
   const middle = `${prefix}-middle`;
   const namespaces = [middle];
   addNamespace(middle);
@@ -99,17 +100,19 @@ function dropArriving(namespace: string, link: string, percent: number): void {
   );
 }
 
-function getCommandPrefix(namespace: string): readonly string[] {
+/** Returns the command prefix that runs a command line in a namespace. */
+export function getCommandPrefix(namespace: string): readonly string[] {
   return ['ip', 'netns', 'exec', namespace];
 }
 
-function addNamespace(name: string): void {
+/** Creates a namespace with a loopback interface. */
+export function addNamespace(name: string): void {
   runIp('netns', 'add', name);
   runIp('-n', name, 'link', 'set', 'lo', 'up');
 }
 
 /** Kills the processes in a namespace and removes it together with its cables. */
-function removeNamespace(name: string): void {
+export function removeNamespace(name: string): void {
   if (!listNamespaces().includes(name)) return;
   const pids = execFileSync('ip', ['netns', 'pids', name], { encoding: 'utf8', timeout: COMMAND_TIMEOUT_MS });
   for (const pid of pids.split('\n').filter(Boolean)) {
@@ -123,9 +126,9 @@ function removeNamespace(name: string): void {
 }
 
 /** Removes the namespaces of runs whose process has ended. */
-function removeLeftovers(): void {
-  for (const name of listNamespaces().filter((name) => name.startsWith(PREFIX))) {
-    const pid = Number.parseInt(name.slice(PREFIX.length), 10);
+export function removeLeftovers(): void {
+  for (const name of listNamespaces().filter((name) => name.startsWith(NAMESPACE_PREFIX))) {
+    const pid = Number.parseInt(name.slice(NAMESPACE_PREFIX.length), 10);
     try {
       process.kill(pid, 0);
     } catch {
@@ -142,11 +145,13 @@ function listNamespaces(): string[] {
   }
 }
 
-function runIp(...args: string[]): void {
+/** Runs `ip`. */
+export function runIp(...args: string[]): void {
   execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'pipe'], timeout: COMMAND_TIMEOUT_MS });
 }
 
-function runNft(namespace: string, commands: string): void {
+/** Runs commands of `nft` in a namespace. */
+export function runNft(namespace: string, commands: string): void {
   execFileSync('ip', ['netns', 'exec', namespace, 'nft', commands], {
     stdio: ['ignore', 'ignore', 'pipe'],
     timeout: COMMAND_TIMEOUT_MS,

@@ -37,6 +37,7 @@ export function registration<R extends Replica>(lease: string, of: R): Registrat
   return {
     lease: asLeaseId(lease),
     owner: asServerId('server'),
+    ownerUrl: undefined,
     instance: undefined,
     replica: of,
     state: 'ready',

@@ -2,21 +2,21 @@ import type { ApiClient } from '../../src/client/api-client.js';
 import { LeaseKeeper } from '../../src/client/lease-keeper.js';
 import type { Replica } from '../../src/core/replica.js';
 import { clock, ids, random } from '../../src/system.js';
-import { type ServerProcess, startServer } from './fleet.js';
+import { type ServerPlace, type ServerProcess, startServer } from './fleet.js';
 import { findFreePort } from './free-port.js';
 import type { RunRecorder } from './recorded-run.js';
 
 /** An API server that can be restarted at the same address. */
 export class RestartableServer {
   readonly url: string;
-  readonly #port: number;
+  readonly #place: ServerPlace & { readonly port: number };
   readonly #recorder: RunRecorder | undefined;
   #process: ServerProcess | undefined;
 
-  constructor(port: number, recorder?: RunRecorder) {
-    this.#port = port;
+  constructor(place: ServerPlace & { readonly port: number }, recorder?: RunRecorder) {
+    this.#place = place;
     this.#recorder = recorder;
-    this.url = `http://127.0.0.1:${port}`;
+    this.url = `http://${place.host?.address ?? '127.0.0.1'}:${place.port}`;
   }
 
   get process(): ServerProcess {
@@ -24,7 +24,7 @@ export class RestartableServer {
   }
 
   async start(): Promise<void> {
-    this.#process = await startServer({ port: this.#port, env: { ANYSERVE_WARMING: '10s' } });
+    this.#process = await startServer({ ...this.#place, env: { ANYSERVE_WARMING: '10s' } });
     this.#recorder?.record({ kind: 'server-up', server: this.url });
   }
 
@@ -51,7 +51,7 @@ export class RestartableServer {
 /** Starts API servers on free ports. */
 export async function startServers(count: number, recorder?: RunRecorder): Promise<RestartableServer[]> {
   const servers: RestartableServer[] = [];
-  for (let n = 0; n < count; n++) servers.push(new RestartableServer(await findFreePort(), recorder));
+  for (let n = 0; n < count; n++) servers.push(new RestartableServer({ port: await findFreePort() }, recorder));
   await Promise.all(servers.map((server) => server.start()));
   return servers;
 }

@@ -7,7 +7,7 @@ setFlagsFromString('--expose-gc');
 export const collectGarbage = runInNewContext('gc') as () => void;
 
 /** Returns the size of the heap after as many garbage collections as free something. One is not enough in every Node.js. */
-function measureHeap(): number {
+export function measureHeap(): number {
   let bytes = Number.POSITIVE_INFINITY;
   for (let round = 0; round < 10; round++) {
     collectGarbage();

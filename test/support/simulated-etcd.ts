@@ -26,7 +26,9 @@ interface Watch {
 /** The part of etcd that the store uses, in memory: revisions, transactions, leases, watches, compaction. */
 export class SimulatedEtcd {
   clusterId = 1n;
-  /** Error of all writes that are not deletions: the quota is reached. */
+  /** The number of operations on the first level, and the size of the values, of each transaction. */
+  readonly requests: { readonly operations: number; readonly bytes: number }[] = [];
+  /** Whether the quota is reached: puts on the first level of a transaction, and new leases, are errors. Nested puts are not counted. */
   isFull = false;
   /** Called with each value that a request deletes. */
   onDelete: (value: string) => void = () => {};
@@ -66,9 +68,11 @@ export class SimulatedEtcd {
   }
 
   txn(request: TxnRequest): TxnResponse {
-    if (this.isFull && JSON.stringify(request, replaceBigint).includes('requestPut')) {
-      throw new EtcdError('no_space', 'etcdserver: mvcc: database space exceeded');
-    }
+    const [operations, bytes] = measure(request);
+    if (operations > 128) throw new EtcdError('rejected', 'etcdserver: too many operations in txn request');
+    if (bytes > 1.5 * 1024 * 1024) throw new EtcdError('rejected', 'etcdserver: request is too large');
+    this.requests.push({ operations, bytes });
+    if (request.success.some(({ request: each }) => each?.$case === 'requestPut')) this.#checkSpace();
     this.#check(request);
     const next = this.#revision + 1n;
     const changes: Event[] = [];
@@ -79,6 +83,7 @@ export class SimulatedEtcd {
 
   /** Grants a lease. It ends after its TTL unless it is renewed. */
   grant(ttlS: number): bigint {
+    this.#checkSpace();
     const lease = this.#nextLease++;
     this.#arm(lease, ttlS);
     return lease;
@@ -139,6 +144,10 @@ export class SimulatedEtcd {
     const watches = [...this.#watches];
     this.#watches.clear();
     for (const { listener } of watches) listener.onEnd(new EtcdError('unreachable', 'connection reset'));
+  }
+
+  #checkSpace(): void {
+    if (this.isFull) throw new EtcdError('no_space', 'etcdserver: mvcc: database space exceeded');
   }
 
   #arm(lease: bigint, ttlS: number): void {
@@ -259,11 +268,13 @@ export interface SimulatedLink {
   isCut: boolean;
   /** Whether requests arrive and their responses are lost. */
   losesResponses: boolean;
+  /** Called with each transaction that is sent, whether it arrives or not. */
+  onTxn: (request: TxnRequest) => void;
 }
 
 /** Creates a client of a simulated etcd, and the link that it uses. */
 export function connectSimulatedEtcd(etcd: SimulatedEtcd, clock: Clock): EtcdApi & { readonly link: SimulatedLink } {
-  const link: SimulatedLink = { delayMs: () => 0, isCut: false, losesResponses: false };
+  const link: SimulatedLink = { delayMs: () => 0, isCut: false, losesResponses: false, onTxn() {} };
   const later = (task: () => void): void => void clock.schedule(link.delayMs(), task);
   const call = <T>(run: () => T): Promise<T> =>
     new Promise((resolve, reject) => {
@@ -315,7 +326,10 @@ export function connectSimulatedEtcd(etcd: SimulatedEtcd, clock: Clock): EtcdApi
   return {
     link,
     range: (request) => call(() => etcd.range(request)),
-    txn: (request) => call(() => etcd.txn(request)),
+    txn(request) {
+      link.onTxn(request);
+      return call(() => etcd.txn(request));
+    },
     grantLease: (ttlS) => call(() => ({ header: undefined, ID: etcd.grant(ttlS), TTL: BigInt(ttlS) })),
     revokeLease: (lease) => call(() => etcd.revoke(lease)),
     openKeepAlive(listener) {
@@ -350,7 +364,12 @@ function page(kvs: readonly KeyValue[], limit: bigint): { kvs: KeyValue[]; more:
 function toText(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString();
 }
-
-function replaceBigint(_key: string, value: unknown): unknown {
-  return typeof value === 'bigint' ? String(value) : value instanceof Uint8Array ? value.length : value;
+/** Returns the number of operations of a transaction on its first level, and the size of all values in it. */
+function measure({ success, failure }: TxnRequest): [operations: number, bytes: number] {
+  let bytes = 0;
+  for (const { request } of [...success, ...failure]) {
+    if (request?.$case === 'requestPut') bytes += request.value.value.length;
+    if (request?.$case === 'requestTxn') bytes += measure(request.value)[1];
+  }
+  return [Math.max(success.length, failure.length), bytes];
 }

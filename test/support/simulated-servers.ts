@@ -1,4 +1,5 @@
 import { PassThrough } from 'node:stream';
+import { UNKNOWN_REGISTRY } from '../../src/api/instance-json.js';
 import { formatRegisteredEvent, formatSupersededEvent } from '../../src/api/lease-events.js';
 import type { RenewalReport } from '../../src/api/lease-renewal.js';
 import type { RegistrationTerms } from '../../src/api/replica-json.js';
@@ -6,8 +7,8 @@ import type { ApiClient } from '../../src/client/api-client.js';
 import type { OpenLease, RenewalResponse } from '../../src/client/lease-client.js';
 import type { ServerAddress } from '../../src/client/server-list.js';
 import { AnyserveError } from '../../src/core/errors.js';
-import { asRegistryId, type LeaseId, type ReplicaId } from '../../src/core/ids.js';
-import type { Random } from '../../src/core/ports.js';
+import { asLeaseId, asRegistryId, type LeaseId, type ReplicaId } from '../../src/core/ids.js';
+import type { Ids, Random, RegistrationStore } from '../../src/core/ports.js';
 import { Registry } from '../../src/core/registry.js';
 import { isSameInstance, type Replica } from '../../src/core/replica.js';
 import { MemoryStore } from '../../src/store/memory-store.js';
@@ -18,19 +19,39 @@ import { createCountingIds, createRecordingEvents } from './replicas.js';
 /** Maximum time of a message between a process and a server, in ms. */
 const MAX_DELAY_MS = 200;
 
+/** Creates the store of a process of a server. `cut` separates it from what it shares with others, as a kill does. */
+export type CreateStore = (
+  server: string,
+  process: string,
+) => { readonly store: RegistrationStore; readonly cut: () => void };
+
+const createMemoryStore: CreateStore = (_server, name) => ({
+  store: new MemoryStore(asRegistryId(name)),
+  cut: () => {},
+});
+
+/** Creates ids that no other process has. */
+function createProcessIds(process: string): Ids {
+  const ids = createCountingIds();
+  return { ...ids, createLeaseId: () => asLeaseId(`${process} ${ids.createLeaseId()}`) };
+}
+
 /** One API server of a simulation: a real registry behind a simulated network. */
 export class SimulatedServer {
   readonly address: ServerAddress;
   readonly #clock: ManualClock;
   readonly #random: Random;
+  readonly #createStore: CreateStore;
   readonly #streams = new Set<PassThrough>();
   #registry: Registry | undefined;
+  #cutStore = (): void => {};
   #starts = 0;
 
-  constructor(name: string, clock: ManualClock, random: Random) {
+  constructor(name: string, clock: ManualClock, random: Random, createStore: CreateStore = createMemoryStore) {
     this.address = toServer(name);
     this.#clock = clock;
     this.#random = random;
+    this.#createStore = createStore;
   }
 
   /** The registry; undefined while the server is down. */
@@ -38,16 +59,25 @@ export class SimulatedServer {
     return this.#registry;
   }
 
-  /** Starts the server with an empty registry. */
+  /** Starts the server with the registry of a new store. */
   start(): void {
-    const store = new MemoryStore(asRegistryId(`${this.address.name} ${++this.#starts}`));
+    const process = `${this.address.name} ${++this.#starts}`;
+    const { store, cut } = this.#createStore(this.address.name, process);
+    this.#cutStore = cut;
     const [clock, random] = [this.#clock, this.#random];
-    this.#registry = new Registry({ store, clock, random, ids: createCountingIds(), events: createRecordingEvents() });
+    this.#registry = new Registry({
+      store,
+      clock,
+      random,
+      ids: createProcessIds(process),
+      events: createRecordingEvents(),
+    });
   }
 
   /** Ends the server. All connections break. */
   kill(): void {
     this.#registry = undefined;
+    this.#cutStore();
     for (const stream of [...this.#streams]) stream.destroy(new Error('reset'));
   }
 
@@ -75,7 +105,7 @@ export class SimulatedServer {
       throw signal.reason ?? new AnyserveError('server_unreachable', 'reset');
     }
     body.write(formatRegisteredEvent(replica.id));
-    return { server: this.address, body, id: lease, registry: registry.id, replaced };
+    return { server: this.address, body, id: lease, registry: registry.id ?? UNKNOWN_REGISTRY, replaced };
   }
 
   async renew(lease: LeaseId, report: RenewalReport, signal: AbortSignal): Promise<RenewalResponse> {
@@ -106,7 +136,7 @@ export class SimulatedServer {
   }
 
   async findRegistry(signal: AbortSignal): Promise<string | undefined> {
-    return (await this.#reach(signal)).id;
+    return (await this.#reach(signal)).id ?? UNKNOWN_REGISTRY;
   }
 
   #delay(): Promise<void> {

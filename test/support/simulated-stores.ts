@@ -31,6 +31,8 @@ export class SimulatedStore {
   readonly own = new Map<ReplicaId, Registration>();
   /** Own registrations that ended although nobody registered the id again, or ended them here. */
   readonly lost: ReplicaId[] = [];
+  /** The leases that became local, with the reasons, or were shared again. */
+  readonly sharing: string[] = [];
   readonly events = createRecordingEvents();
   #ending: LeaseId | undefined;
 
@@ -48,6 +50,10 @@ export class SimulatedStore {
       events: this.events,
     });
     this.store.subscribe((event) => {
+      if (event.kind === 'sharing') {
+        this.sharing.push(`${event.lease}: ${event.problem ?? 'shared'}`);
+        return;
+      }
       const id = event.kind === 'delete' ? event.replicaId : event.registration.replica.id;
       const present = this.own.get(id);
       if (event.kind === 'delete') {

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseAst } from 'vitest/node';
@@ -48,7 +48,7 @@ export function listFiles(): string[] {
 /** Reads and parses all TypeScript files that {@link listFiles} lists. */
 export function readSourceFiles(): SourceFile[] {
   return listFiles()
-    .filter((path) => path.endsWith('.ts'))
+    .filter((path) => /\.tsx?$/.test(path))
     .map((path) => parseSourceFile(path, readFileSync(join(SRC, path), 'utf8')));
 }
 
@@ -57,7 +57,8 @@ export function parseSourceFile(path: string, text: string): SourceFile {
   const imports: Import[] = [];
   const exports = new Set<string>();
   const functions: FunctionSize[] = [];
-  const program = parseAst(text, { lang: 'ts' }, path) as unknown as SyntaxNode;
+  const lang = path.endsWith('.tsx') ? 'tsx' : 'ts';
+  const program = parseAst(text, { lang }, path) as unknown as SyntaxNode;
   visit(program, 'module', (node, name) => {
     const target = getImportTarget(node);
     if (target !== undefined) imports.push({ from: path, to: resolveImport(path, target) });
@@ -107,7 +108,8 @@ function getExportedNames(node: SyntaxNode): string[] {
 
 function resolveImport(from: string, target: string): string {
   if (!target.startsWith('.')) return target;
-  return normalize(join(dirname(from), target)).replace(/\.js$/, '.ts');
+  const path = normalize(join(dirname(from), target)).replace(/\.js$/, '.ts');
+  return existsSync(join(SRC, `${path}x`)) ? `${path}x` : path;
 }
 
 function countLines(text: string): number {

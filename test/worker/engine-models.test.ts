@@ -31,7 +31,7 @@ async function startRegisteredWorker(backend: Backend) {
   return { api, worker, client, listOffered };
 }
 
-async function startEngineWorker(models: readonly string[], named: readonly string[] = []) {
+async function startEngineWorker(models: readonly (string | object)[], named: readonly string[] = []) {
   const upstream: OpenaiUpstream = await startOpenaiUpstream({ models });
   cleanups.push(() => upstream.close());
   const options = {
@@ -66,6 +66,22 @@ it('a worker follows the models that its engine lists, under one lease: it remov
   expect(await client.modelReady('lora-2')).toBe(true);
   expect(findLease()).toBe(before);
   expect(api.log.lines.filter((line) => /removed|unready/.test(line))).toEqual([]);
+});
+
+it('a worker registers what its engine says about each model, and again when that changes', async () => {
+  const qwen = { id: 'qwen', type: 'vlm', max_model_len: 4096, supported_parameters: ['tools'] };
+  const { upstream, listOffered } = await startEngineWorker([
+    qwen,
+    { id: 'e5', type: 'embedding', max_model_len: 512 },
+  ]);
+  const chat = { type: 'chat', model: 'qwen', ctx: 4096, tools: true, vision: true };
+  const embed = { type: 'embed', model: 'e5', ctx: 512 };
+  expect(listOffered().map((source) => JSON.parse(source ?? ''))).toEqual([chat, embed]);
+  upstream.offer([{ ...qwen, max_model_len: 8192 }]);
+  await until('the change is listed', () => listOffered().length === 1);
+  expect(JSON.parse(listOffered()[0] ?? '')).toEqual({ ...chat, ctx: 8192 });
+  upstream.offer([{ ...qwen, max_model_len: 1024 }]);
+  await until('the change of ctx alone is listed', () => listOffered()[0]?.includes('1024') === true);
 });
 
 it('a worker with named models offers only those that its engine lists', async () => {

@@ -529,6 +529,18 @@ describe('an upstream that fails', () => {
     expect(upstream.requests).toHaveLength(1);
   });
 
+  it('is unavailable when its response is not HTTP', async () => {
+    const upstream = await startUpstream(({ body }, response) => {
+      if (body) response.socket?.end('SSH-2.0-OpenSSH_9.2\r\n');
+      return body && true;
+    });
+    const { client } = await startWorkerFor(upstream);
+    await expect(client.infer('chat', toPromptInputs('x'))).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining('its response is not HTTP'),
+    });
+  });
+
   it('is unavailable when it is gone', async () => {
     const upstream = await startUpstream();
     const { client } = await startWorkerFor(upstream);

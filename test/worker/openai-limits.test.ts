@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { InferenceClient } from '../../src/client/client.js';
 import { clock, random } from '../../src/system.js';
+import { findFreePort } from '../support/free-port.js';
 import {
   collectMessages,
   readText,
@@ -35,10 +36,10 @@ describe('a continuous response', () => {
           clearInterval(timer);
           sendEvents(response, createTextChunk('b'), createFinishChunk('stop'), '[DONE]');
         }
-      }, 150);
+      }, 300);
       return true;
     });
-    const { client } = await startWorkerFor(upstream, { timeoutMs: 600, idleTimeoutMs: 600 });
+    const { client } = await startWorkerFor(upstream, { timeoutMs: 1500, idleTimeoutMs: 1500 });
     expect((await collectMessages(client)).map(readText)).toEqual(['a', 'b', '']);
   });
 
@@ -54,24 +55,24 @@ describe('a continuous response', () => {
         if (at < text.length) return;
         clearInterval(timer);
         response.end();
-      }, 150);
+      }, 300);
       return true;
     });
-    const { client } = await startWorkerFor(upstream, { timeoutMs: 600, idleTimeoutMs: 600 });
+    const { client } = await startWorkerFor(upstream, { timeoutMs: 1500, idleTimeoutMs: 1500 });
     expect(readText(await client.infer('chat', toPromptInputs('x')))).toBe('slow');
   });
 });
 
 describe('a silent engine', () => {
   it.each<[string, UpstreamHandler, string]>([
-    ['no response head', ({ body }) => body && new Promise(() => {}), '0.3 s; --openai-timeout'],
+    ['no response head', ({ body }) => body && new Promise(() => {}), '0.9 s; --openai-timeout'],
     [
       'no byte after the head',
       ({ body }, response) => {
         if (body) response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
         return body && true;
       },
-      '0.3 s; --openai-timeout',
+      '0.9 s; --openai-timeout',
     ],
     [
       'no byte after the first',
@@ -79,11 +80,11 @@ describe('a silent engine', () => {
         if (body) writeEvents(response, createTextChunk('a'));
         return body && true;
       },
-      'its response paused for 0.2 s; --openai-idle-timeout',
+      'its response paused for 0.4 s; --openai-idle-timeout',
     ],
   ])('is given up, and the message names the option: %s', async (_what, handle, message) => {
     const upstream = await startUpstream(handle);
-    const { client } = await startWorkerFor(upstream, { timeoutMs: 300, idleTimeoutMs: 200 });
+    const { client } = await startWorkerFor(upstream, { timeoutMs: 900, idleTimeoutMs: 400 });
     const late = { code: 'deadline_exceeded', message: expect.stringContaining(message) };
     await expect(collectMessages(client)).rejects.toMatchObject(late);
     await expect(client.infer('chat', toPromptInputs('x'))).rejects.toMatchObject(late);
@@ -92,13 +93,13 @@ describe('a silent engine', () => {
 
   it('is not blamed for a caller that does not read', async () => {
     const upstream = await startUpstream();
-    const [model] = (await startBackend(upstream, { timeoutMs: 300, idleTimeoutMs: 100 })).models;
+    const [model] = (await startBackend(upstream, { timeoutMs: 1000, idleTimeoutMs: 400 })).models;
     const { signal } = new AbortController();
     const context = { model: '', version: '', id: '', parameters: {}, outputs: [], streaming: true, signal };
     const inputs = { prompt: { datatype: 'BYTES', shape: [1], data: [Buffer.from('one two three')] } } as const;
     const messages = model?.handle(inputs, context) as AsyncGenerator<{ text?: string[] }>;
     const texts = [(await messages.next()).value?.text];
-    await new Promise((resolve) => setTimeout(resolve, 400));
+    await new Promise((resolve) => setTimeout(resolve, 1200));
     for await (const message of messages) texts.push(message.text);
     expect(texts.slice(0, 3)).toEqual([['one '], ['two '], ['three']]);
   });
@@ -118,7 +119,7 @@ it('an engine gets up to 256 concurrent calls by default', async () => {
       client.infer('chat', toPromptInputs('x'), { signal: leaving.signal }),
     );
     const ended = Promise.allSettled(calls);
-    await until(`${running} calls run`, () => upstream.requests.length - before === running, 20_000);
+    await until(`${running} calls run`, () => upstream.requests.length - before === running);
     leaving.abort();
     await ended;
     expect(upstream.requests.length - before).toBe(running);
@@ -128,7 +129,7 @@ it('an engine gets up to 256 concurrent calls by default', async () => {
 });
 
 it('requests that find several kept-alive connections closed are sent on a new one', async () => {
-  const upstream = await startUpstream(undefined, ['tiny']);
+  const upstream = await startUpstream(undefined, ['tiny'], { port: await findFreePort() });
   const { client } = await startWorkerFor(upstream, { models: ['tiny'] });
   await Promise.all(Array.from({ length: 8 }, () => client.infer('chat', toPromptInputs('x'))));
   await upstream.close();

@@ -83,4 +83,4 @@ it('a worker reports the load of its engine to the API server', async () => {
     await worker.stop();
     await server.close();
   }
-}, 20_000);
+});

@@ -548,8 +548,8 @@ describe('a response that is too large', () => {
     const log = { info, warn: () => {} };
     const options = {
       url: upstream.url,
-      timeoutMs: 1000,
-      idleTimeoutMs: 1000,
+      timeoutMs: 10_000,
+      idleTimeoutMs: 10_000,
       models: [],
       embeddingModels: [],
       capabilities: [],
@@ -621,7 +621,7 @@ it.each([
     lines.push(line);
     waiting.abort();
   };
-  const options = { url: upstream.url, timeoutMs: 1000, idleTimeoutMs: 1000, models: [], capabilities: [] };
+  const options = { url: upstream.url, timeoutMs: 10_000, idleTimeoutMs: 10_000, models: [], capabilities: [] };
   const log = { info, warn: () => {} };
   await createOpenaiBackend({ ...options, embeddingModels: [], clock, log }, waiting.signal).catch(() => {});
   expect(lines).toHaveLength(1);

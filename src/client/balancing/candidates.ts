@@ -96,6 +96,7 @@ export class Candidates {
     const all = [...ready, ...suspect];
     const ejected = all.filter(({ stats }) => stats.ejection.isEjected(nowMs)).length;
     if (ejected + 1 > all.length / 2) return false;
+    if (!ejection.isEjected(nowMs)) this.#stats.ejections++;
     ejection.eject(nowMs, durationMs);
     this.#stats.addImpaired(ejection.untilMs);
     return true;

@@ -1,6 +1,6 @@
 import type { Metadata } from '@grpc/grpc-js';
 import { type ReplicaLoad, toLoad } from '../../core/load.js';
-import { LOAD_KEYS } from '../../inference/service-definition.js';
+import { LOAD_KEYS } from '../../inference/trailing-metadata.js';
 
 /** Maximum age of a load in a response, in ms. The replica does not report a change until the next response. */
 const MAX_RESPONSE_AGE_MS = 10_000;

@@ -1,7 +1,6 @@
 import type { ServiceError } from '@grpc/grpc-js';
 import type { AnyserveError } from '../../core/errors.js';
-import { parseRetryInfoMs } from '../../inference/retry-info.js';
-import { PUSH_BACK_KEY } from '../../inference/service-definition.js';
+import { PUSH_BACK_KEY, parseRetryInfoMs } from '../../inference/trailing-metadata.js';
 import { HttpStatusError } from '../http-calls/http-failure.js';
 
 /** A longer time counts as an ejection of this time, in ms. */

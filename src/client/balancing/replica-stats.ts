@@ -119,6 +119,8 @@ export class ReplicaStats {
 
 /** The observations of a client, by endpoint. */
 export class StatsTable {
+  /** Number of ejections since the start. */
+  ejections = 0;
   readonly #clock: Clock;
   readonly #byEndpoint = new Map<string, ReplicaStats>();
   #medianLatencyMs: number | undefined;

@@ -7,19 +7,15 @@ import type { ModelFacts } from './model-facts.js';
 import { type ListedModel, parseModelList } from './openai-models.js';
 
 /** Options of an {@link Engine}. */
-export interface EngineOptions extends EngineConnectionOptions, Pick<EngineSettings, 'probePath'> {
-  /** Whether to query all facts of each model, not only the types of those whose list entries have none. Default: false. */
-  readonly wantsAllFacts?: boolean | undefined;
-}
+export interface EngineOptions extends EngineConnectionOptions, Pick<EngineSettings, 'probePath'> {}
 
 /** An OpenAI-compatible server: its models and its health. No request generates a token. */
 export class Engine {
   readonly connection: EngineConnection;
   readonly #probePath: string | undefined;
-  readonly #wantsAllFacts: boolean;
   /** Facts of the listed models. */
   #facts: ReadonlyMap<string, ModelFacts> = new Map();
-  /** Facts that were queried, for each listed model that needed a query. */
+  /** Facts that were queried, for each listed model. */
   readonly #queriedFacts = new Map<string, ModelFacts>();
   /** Whether to query the facts again: after a failure, another server can respond at the URL. */
   #isStale = false;
@@ -32,7 +28,6 @@ export class Engine {
   /** Throws `usage` for a URL, a key or a probe path that can't be used. */
   constructor(options: EngineOptions) {
     this.#probePath = options.probePath;
-    this.#wantsAllFacts = options.wantsAllFacts ?? false;
     if (this.#probePath !== undefined) checkProbePath(this.#probePath);
     this.connection = new EngineConnection(options);
   }
@@ -52,9 +47,9 @@ export class Engine {
     return this.#probePath !== undefined && this.#probePath !== '/models';
   }
 
-  /** Returns what the server says about a listed model. */
+  /** Returns what the server says about a listed model. Ollama lists `llama3:latest` for a model that callers can name `llama3`. */
   getFacts(model: string): ModelFacts {
-    return this.#facts.get(model) ?? {};
+    return this.#facts.get(model) ?? this.#facts.get(`${model}:latest`) ?? {};
   }
 
   /** Returns the names of the server's models, or undefined if it has no list. */
@@ -80,8 +75,7 @@ export class Engine {
     // The names of an engine can change with each list.
     for (const listedName of this.#queriedFacts.keys())
       if (!names.has(listedName)) this.#queriedFacts.delete(listedName);
-    const incomplete = models.filter(({ facts }) => this.#wantsAllFacts || facts.type === undefined);
-    const unknown = incomplete.filter(({ name }) => this.#isStale || !this.#queriedFacts.has(name));
+    const unknown = models.filter(({ name }) => this.#isStale || !this.#queriedFacts.has(name));
     this.#isStale = false;
     if (unknown.length === 0) return;
     const { models: found, common } = await this.#queryFacts(

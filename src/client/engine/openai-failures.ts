@@ -3,6 +3,7 @@ import { toGetter } from '../../core/options.js';
 import { explainTlsError } from '../../core/tls.js';
 import type { HttpResponse } from '../../http/http-client.js';
 import { extractErrorMessage, UpstreamError } from '../../inference/openai-errors.js';
+import { explainConnectionError } from '../connection-errors.js';
 import type { EngineSettings } from './engine-settings.js';
 import type { UpstreamProxy } from './upstream-proxy.js';
 
@@ -39,7 +40,7 @@ export class OpenaiFailures {
     }
     const tls = explainTlsError(error)?.replaceAll('--tls-', '--openai-tls-');
     const advice = code === 'ECONNRESET' && !this.#hasResponded ? this.#adviseOnReset() : '';
-    const text = tls ?? reason ?? `${REASONS[code] ?? getErrorMessage(error)}${advice}`;
+    const text = tls ?? reason ?? `${explainConnectionError(error)}${advice}`;
     return new AnyserveError('unavailable', `${this.#place}: ${text}`, { cause: error });
   }
 
@@ -107,14 +108,6 @@ export class OpenaiFailures {
     return this.#getSentKeys().reduce((redacted, key) => redacted.replaceAll(key, '***'), text);
   }
 }
-
-const REASONS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nothing listens there',
-  ENOTFOUND: 'no such host',
-  EAI_AGAIN: 'no such host',
-  ECONNRESET: 'it closed the connection without a response',
-  ETIMEDOUT: 'connection timed out',
-};
 
 /** Returns the compression of a response. Undefined if there is none. */
 function getCompression({ 'content-encoding': encoding }: HttpResponse['headers']): string | undefined {

@@ -10,7 +10,7 @@ import { checkEngine, toPermanentError } from './engine-check.js';
 import { EngineLoad } from './engine-load.js';
 
 /** Options of a {@link RegisteredEngine}. */
-export interface RegisteredEngineOptions extends Omit<EngineOptions, 'wantsAllFacts'> {
+export interface RegisteredEngineOptions extends EngineOptions {
   /** Types of models, which take precedence over those that the engine reports. */
   readonly types: ReadonlyMap<string, string>;
   /** Capabilities to add to those of each model. One that names a model applies to that model only. */
@@ -39,7 +39,7 @@ export class RegisteredEngine {
   /** Throws `usage` for a URL, a key or a probe path that can't be used. */
   constructor(options: RegisteredEngineOptions) {
     this.#options = options;
-    this.#engine = new Engine({ ...options, wantsAllFacts: true });
+    this.#engine = new Engine(options);
     this.#load = new EngineLoad({
       clock: options.clock,
       fetchMetrics: (signal) => this.#engine.connection.fetchMetrics(signal),

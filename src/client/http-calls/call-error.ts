@@ -1,6 +1,6 @@
 import { AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } from '../../core/errors.js';
 import { readPushBackMs } from '../balancing/push-back.js';
-import { BusyError } from '../connection-errors.js';
+import { BusyError, InvalidResponseError } from '../connection-errors.js';
 import { HttpStatusError } from './http-failure.js';
 import { createRequestError, type OpenaiError } from './openai-error.js';
 
@@ -26,9 +26,14 @@ export const STATEFUL_ERROR = createRequestError(
 
 /** Returns the response of the replica that failed last; undefined if there was none. */
 export function findStatusError(error: AnyserveError): HttpStatusError | undefined {
+  return findCause(error, HttpStatusError);
+}
+
+/** Returns the first error of a class in the chain of causes. */
+function findCause<T extends Error>(error: Error, type: abstract new (...parameters: never[]) => T): T | undefined {
   let cause: unknown = error;
   for (let depth = 0; depth < MAX_CAUSES && cause instanceof Error; depth++) {
-    if (cause instanceof HttpStatusError) return cause;
+    if (cause instanceof type) return cause;
     cause = cause.cause;
   }
   return undefined;
@@ -63,7 +68,7 @@ const MEMBERS_BY_INPUT: Readonly<Record<string, string>> = { text_input: 'prompt
 /** Converts the error of a call that has no response of a replica. */
 export function toOpenaiError(error: AnyserveError, attempts: number): OpenaiError {
   const { code, message } = error;
-  const status = STATUSES[code] ?? toHttpStatus(code);
+  const status = findCause(error, InvalidResponseError) ? 502 : (STATUSES[code] ?? toHttpStatus(code));
   const isRequest = status < 500 && status !== 429;
   const param = isRequest ? NAMED_PARAMETER.exec(message)?.[1] : undefined;
   const retryAfterS = Math.ceil((readPushBackMs(error) ?? 0) / 1000);

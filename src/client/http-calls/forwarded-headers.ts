@@ -92,13 +92,26 @@ export function replaceHeaders(rawHeaders: readonly string[], others: Readonly<R
  */
 export function filterResponseHeaders(rawHeaders: readonly string[], status: number): string[] {
   const headers: string[] = [];
+  let ofConnection: string[] = [];
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = rawHeaders[index] as string;
+    const value = rawHeaders[index + 1] ?? '';
     const lower = name.toLowerCase();
+    if (lower === 'connection') ofConnection = [...ofConnection, ...listConnectionHeaders(value)];
     if (DROPPED_HEADERS.has(lower) || lower.startsWith(OWN_PREFIX) || lower.startsWith(CORS_PREFIX)) continue;
     // A 204 has no body, but a proxy that believes the length would wait for one (RFC 9110, section 8.6).
     if (status === 204 && lower === 'content-length') continue;
-    headers.push(name, rawHeaders[index + 1] ?? '');
+    headers.push(name, value);
   }
-  return headers;
+  return ofConnection.length === 0 ? headers : withoutHeaders(headers, new Set(ofConnection));
+}
+
+/** Lists the headers that `connection` names: they are about one connection, too (RFC 9110, section 7.6.1). */
+function listConnectionHeaders(value: string): readonly string[] {
+  if (/^(?:keep-alive|close)$/i.test(value)) return [];
+  return value.split(',').map((option) => option.trim().toLowerCase());
+}
+
+function withoutHeaders(headers: readonly string[], names: ReadonlySet<string>): string[] {
+  return headers.filter((_text, index) => !names.has((headers[index - (index % 2)] ?? '').toLowerCase()));
 }

@@ -131,8 +131,18 @@ function addHeaders(
   tracing: Readonly<Record<string, string>> | undefined,
 ): readonly string[] {
   if (authorization === undefined && !tracing) return headers;
-  const added = [...headers];
+  const added = tracing ? withoutHeaders(headers, tracing) : [...headers];
   if (authorization !== undefined) added.push('authorization', authorization);
   for (const [name, value] of Object.entries(tracing ?? {})) added.push(name, value);
   return added;
+}
+
+/** Returns the headers without those that others replace, whose names are in lower case. */
+function withoutHeaders(headers: readonly string[], others: Readonly<Record<string, string>>): string[] {
+  const kept: string[] = [];
+  for (let index = 0; index < headers.length; index += 2) {
+    const [name = '', value = ''] = headers.slice(index, index + 2);
+    if (!Object.hasOwn(others, name.toLowerCase())) kept.push(name, value);
+  }
+  return kept;
 }

@@ -1,7 +1,12 @@
 import { AnyserveError, type ErrorCode } from '../../core/errors.js';
 import type { EngineFailure } from '../../http/engine-client/engine-call.js';
 import { extractErrorMessage } from '../../inference/openai-errors.js';
-import { BrokenConnectionError, ConnectTimeoutError, NotStartedError } from '../connection-errors.js';
+import {
+  BrokenConnectionError,
+  ConnectTimeoutError,
+  InvalidResponseError,
+  NotStartedError,
+} from '../connection-errors.js';
 
 /** A response that has arrived as a whole, as it was received. */
 export interface BufferedResponse {
@@ -92,7 +97,7 @@ export function toConnectionFailure({ kind, message, cause }: EngineFailure): An
     case 'truncated':
       return new BrokenConnectionError('unavailable', message, { cause });
     case 'bad_response':
-      return new AnyserveError('internal', message, { cause });
+      return new InvalidResponseError('internal', message, { cause });
     default:
       return kind satisfies never;
   }

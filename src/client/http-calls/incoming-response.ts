@@ -5,6 +5,7 @@ import { getHeader, toConnectionFailure } from './http-failure.js';
 
 /** Receives the rest of a response: pieces of the body, then its end or a failure. */
 export interface BodySink {
+  /** The bytes are valid until it returns. */
   onBody(bytes: Buffer): void;
   onEnd(): void;
   onFailure(error: unknown): void;
@@ -107,7 +108,7 @@ export class IncomingResponse implements EngineHandler {
       this.#sink.onBody(bytes);
       return;
     }
-    this.#pieces.push(bytes);
+    this.#pieces.push(Buffer.from(bytes));
     this.#bytes += bytes.length;
     if (this.#bytes >= this.#acceptAtBytes) this.#accept();
   }

@@ -1,6 +1,6 @@
+import type { InputSpecs } from '../../client/declared-model-cache.js';
 import { createRequestMessage } from '../../client/infer-messages.js';
 import type { ModelRequest } from '../../client/inference-attempts.js';
-import type { InputSpecs } from '../../client/input-spec-cache.js';
 import { AnyserveError } from '../../core/errors.js';
 import { quote, quoteList } from '../../core/quoting.js';
 import type { Json, JsonObject } from '../../json/json-value.js';
@@ -30,8 +30,9 @@ export function createEmbeddingRequest(model: string, body: JsonObject): Embeddi
     request: {
       model,
       version: '',
-      needsSpecs: true,
-      create: (specs) => createRequestMessage(model, { [findTextInput(model, specs)]: texts }, { parameters }, specs),
+      needsDeclaration: true,
+      create: ({ inputs }) =>
+        createRequestMessage(model, { [findTextInput(model, inputs)]: texts }, { parameters }, inputs),
     },
   };
 }

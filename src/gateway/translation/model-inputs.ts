@@ -1,4 +1,4 @@
-import type { InputSpecs } from '../../client/input-spec-cache.js';
+import type { InputSpecs } from '../../client/declared-model-cache.js';
 import { AnyserveError } from '../../core/errors.js';
 import { quote, quoteList } from '../../core/quoting.js';
 import type { Parameters, ParameterValue, TensorValue } from '../../inference/inference-data.js';

@@ -28,6 +28,11 @@ export function toModelParameters(body: JsonObject): Parameters {
     checkRequestsOneText(name, value);
     parameters[name] = toParameterValue(name, value);
   }
+  return parameters;
+}
+
+/** Gives the limit of tokens its name in the text contract. Throws `invalid_argument` for two limits that differ. */
+export function renameTokenLimit(parameters: Parameters): Parameters {
   const limit = parameters[NEW_TOKEN_LIMIT];
   if (limit === undefined) return parameters;
   const { [NEW_TOKEN_LIMIT]: _renamed, ...others } = parameters;

@@ -1,12 +1,13 @@
+import type { InputSpecs } from '../../client/declared-model-cache.js';
 import { createRequestMessage } from '../../client/infer-messages.js';
 import type { ModelRequest } from '../../client/inference-attempts.js';
-import type { InputSpecs } from '../../client/input-spec-cache.js';
 import { AnyserveError } from '../../core/errors.js';
 import { quote, quoteList } from '../../core/quoting.js';
 import type { Parameters } from '../../inference/inference-data.js';
+import { OPENAI_PLATFORM } from '../../inference/text-contract.js';
 import { isJsonObject, type Json, type JsonObject, serializeJson } from '../../json/json-value.js';
 import { createTritonInputs, type ModelInputs, TRITON_TEXT_INPUT } from './model-inputs.js';
-import { createParameterError, toModelParameters } from './openai-parameters.js';
+import { createParameterError, renameTokenLimit, toModelParameters } from './openai-parameters.js';
 
 /** A request for a text: for one model, whatever inputs it declares at a replica. */
 export interface TextRequest {
@@ -59,9 +60,10 @@ function createTextRequest(model: string, body: JsonObject, createInputs: Create
     request: {
       model,
       version: '',
-      needsSpecs: true,
-      create(specs) {
-        const created = createInputs(specs, parameters, isStream);
+      needsDeclaration: true,
+      create({ platform, inputs: specs }) {
+        const named = platform === OPENAI_PLATFORM ? parameters : renameTokenLimit(parameters);
+        const created = createInputs(specs, named, isStream);
         return createRequestMessage(model, created.inputs, { parameters: created.parameters }, specs);
       },
     },

@@ -4,7 +4,7 @@ import type { Clock } from '../../core/ports.js';
 import { type ClientTls, explainTlsError } from '../../core/tls.js';
 import type { EngineFailureKind, Exchange, ExchangeHolder } from './engine-call.js';
 import type { SerializedRequest } from './engine-request.js';
-import type { ConnectingSocket } from './origin-connector.js';
+import type { BytesListener, ConnectingSocket } from './origin-connector.js';
 import { ResponseParser } from './response-parser.js';
 
 /** The pool that a connection belongs to. */
@@ -50,15 +50,15 @@ export class ClientConnection implements ExchangeHolder {
   #exchange: Exchange | undefined;
   #parser: ResponseParser | undefined;
 
-  /** Takes over a socket that is connecting. */
-  constructor({ socket, readyEvent, tls }: ConnectingSocket, owner: ConnectionOwner) {
+  /** Opens a connection. Throws what `open` throws. */
+  constructor(open: (onBytes: BytesListener) => ConnectingSocket, owner: ConnectionOwner) {
+    const { socket, readyEvent, tls } = open((bytes) => this.#onBytes(bytes));
     this.#socket = socket;
     this.#owner = owner;
     this.tls = tls;
     this.#cancelTimeout = owner.clock.schedule(owner.connectTimeoutMs, () => this.#onTimeout());
     socket.setNoDelay(true);
     socket.on(readyEvent, () => this.#onConnect());
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     socket.on('end', () => this.#onEnd());
     socket.on('error', (error) => this.#onLoss(error));
     socket.on('close', () => this.#onLoss(undefined));
@@ -142,13 +142,14 @@ export class ClientConnection implements ExchangeHolder {
     this.#failToConnect('connect_timeout', `no connection within ${this.#owner.connectTimeoutMs / 1000} s`);
   }
 
-  #onData(chunk: Buffer): void {
+  /** Handles bytes that arrive. The next ones overwrite them. */
+  #onBytes(bytes: Buffer): void {
     const [exchange, parser] = [this.#exchange, this.#parser];
     // An idle connection receives nothing from a server that keeps to the protocol.
     if (!exchange || !parser) return void this.close();
     // The request is not sent again, and its body can be large.
     exchange.message = NO_REQUEST;
-    parser.push(chunk);
+    parser.push(bytes);
     if (parser.problem !== undefined) return void this.#fail('bad_response', `bad response: ${parser.problem}`);
     if (parser.head) exchange.handler.onHead(parser.head);
     if (parser.body && !exchange.isDone) exchange.handler.onBody(parser.body);

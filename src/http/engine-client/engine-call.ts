@@ -23,7 +23,7 @@ export interface EngineFailure {
  */
 export interface EngineHandler {
   onHead(head: EngineResponseHead): void;
-  /** Receives the next bytes of the body. The buffer belongs to the handler. */
+  /** Receives the next bytes of the body. They are valid until it returns. */
   onBody(bytes: Buffer): void;
   onEnd(): void;
   onFailure(failure: EngineFailure): void;

@@ -1,5 +1,5 @@
-import { connect, isIP, type LookupFunction, type Socket } from 'node:net';
-import { connect as connectTls, createSecureContext, type SecureContext } from 'node:tls';
+import { connect, isIP, type LookupFunction, type OnReadOpts, type Socket } from 'node:net';
+import { type ConnectionOptions, connect as connectTls, createSecureContext, type SecureContext } from 'node:tls';
 import { type ClientTls, createTlsVerification, MIN_TLS_VERSION } from '../../core/tls.js';
 import { type AddressCheck, createLookup } from './upstream-address.js';
 
@@ -9,6 +9,15 @@ export interface ConnectorSettings {
   readonly tls: () => ClientTls;
   readonly checkAddress: AddressCheck;
 }
+
+/** Receives the bytes that arrive on a connection. They are valid until it returns. */
+export type BytesListener = (bytes: Buffer) => void;
+
+/**
+ * The memory that all connections read into, one after the other. Without it, Node.js allocates 64 KiB for each read and gives most of
+ * them back, and passes the rest through a stream: a tenth of the processor time of a call.
+ */
+const READ_BUFFER = Buffer.allocUnsafeSlow(64 * 1024);
 
 /** A socket that is connecting. */
 export interface ConnectingSocket {
@@ -44,22 +53,25 @@ export class OriginConnector {
   }
 
   /** Opens a connection. Throws if the address is not allowed, or if a certificate can't be parsed. */
-  open(): ConnectingSocket {
+  open(onBytes: BytesListener): ConnectingSocket {
     const { tls } = this;
+    const onread = createReader(onBytes);
     const [host, port, lookup] = [this.#hostname, this.#port, this.#lookup];
     // Node.js calls no lookup for an address.
     if (isIP(host) !== 0 && !this.#isAllowed(host)) throw new Error(`connections to ${host} are not allowed`);
-    if (!tls) return { socket: connect({ host, port, lookup }), readyEvent: 'connect', tls };
-    const socket = connectTls({
+    if (!tls) return { socket: connect({ host, port, lookup, onread }), readyEvent: 'connect', tls };
+    // Node.js documents `onread` for TLS too, but its types lack it.
+    const options: ConnectionOptions & { readonly onread: OnReadOpts } = {
       host,
       port,
       lookup,
+      onread,
       ...(isIP(host) === 0 && { servername: host }),
       ALPNProtocols: ['http/1.1'],
       secureContext: this.#getSecureContext(tls),
       ...createTlsVerification(tls),
-    });
-    return { socket, readyEvent: 'secureConnect', tls };
+    };
+    return { socket: connectTls(options), readyEvent: 'secureConnect', tls };
   }
 
   /** Returns the context of TLS settings. Parsing the certificates takes milliseconds. */
@@ -68,4 +80,16 @@ export class OriginConnector {
       this.#secure = { tls, context: createSecureContext({ ...tls, minVersion: MIN_TLS_VERSION }) };
     return this.#secure.context;
   }
+}
+
+/** Creates the option with which Node.js reads into {@link READ_BUFFER}. */
+function createReader(onBytes: BytesListener): OnReadOpts {
+  return {
+    buffer: READ_BUFFER,
+    callback(count) {
+      onBytes(READ_BUFFER.subarray(0, count));
+      // Anything else would pause the connection.
+      return true;
+    },
+  };
 }

@@ -132,7 +132,7 @@ export class OriginPool implements ConnectionOwner, ExchangeHolder {
 
   #connect(exchange: Exchange): void {
     try {
-      const connection = new ClientConnection(this.#connector.open(), this);
+      const connection = new ClientConnection((onBytes) => this.#connector.open(onBytes), this);
       this.#connections.add(connection);
       connection.start(exchange);
     } catch (error) {

@@ -23,6 +23,9 @@ export type WriteOutcome =
 
 const NO_BYTES = new Uint8Array();
 
+/** A revision that no key has. A put that knows only this writes only an absent key, and any other write only reads. */
+export const NEVER = -1n;
+
 /**
  * Converts a write to a nested transaction. Each write of a batch has its own conditions. One transaction with the conditions
  * of all would write nothing if a single record belonged to somebody else.
@@ -36,8 +39,8 @@ export function toOperation(write: ConditionalWrite): RequestOp {
     key,
     targetUnion: { $case: 'modRevision', value: known },
   };
-  const attempt = nest(isKnown, toChange(write), read);
-  if (write.kind !== 'put') return attempt;
+  if (write.kind !== 'put') return nest(isKnown, toChange(write), read);
+  const attempt = known === NEVER ? read : nest(isKnown, toChange(write), read);
   const isAbsent: Compare = {
     result: Compare_CompareResult.EQUAL,
     target: Compare_CompareTarget.VERSION,
@@ -45,6 +48,13 @@ export function toOperation(write: ConditionalWrite): RequestOp {
     targetUnion: { $case: 'version', value: 0n },
   };
   return nest(isAbsent, toChange(write), attempt);
+}
+
+/** Returns the size of the values in the operation of a write, in bytes. A put of a known key has its value twice. */
+export function countValueBytes(write: ConditionalWrite): number {
+  if (write.kind === 'delete') return 0;
+  const { length } = write.value;
+  return write.kind === 'put' && write.known !== NEVER ? 2 * length : length;
 }
 
 function toChange(write: ConditionalWrite): RequestOp {

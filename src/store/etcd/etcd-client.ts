@@ -1,15 +1,10 @@
-import {
-  type ChannelCredentials,
-  Client,
-  type ClientOptions,
-  Metadata,
-  type ServiceError,
-  status,
-} from '@grpc/grpc-js';
+import { Metadata } from '@grpc/grpc-js';
 import type { Clock } from '../../core/ports.js';
+import { quote } from '../../core/quoting.js';
 import type { StoreLogin } from '../../core/store-login.js';
-import type { ClientTls } from '../../core/tls.js';
-import { type EtcdApi, EtcdError, type EtcdErrorKind, type EtcdStream, type StreamListener } from './etcd-api.js';
+import { type EtcdApi, EtcdError, type EtcdStream, type StreamListener } from './etcd-api.js';
+import { EtcdChannels, type EtcdChannelsOptions } from './etcd-channels.js';
+import { createEtcdError, isTokenError, isWithoutAnswer } from './etcd-failures.js';
 import type {
   LeaseGrantResponse,
   LeaseKeepAliveRequest,
@@ -25,16 +20,7 @@ import type {
 import { AuthDefinition, KVDefinition, LeaseDefinition, WatchDefinition } from './gen/etcd.js';
 
 /** Options of a client of etcd. */
-export interface EtcdClientOptions {
-  /** `host:port` of each member, in the order in which they are tried. */
-  readonly endpoints: readonly string[];
-  /** Creates the credentials of a channel. Without TLS: plain text. */
-  readonly createSecurity: (
-    endpoint: string,
-    tls: ClientTls | undefined,
-  ) => { readonly credentials: ChannelCredentials; readonly options: ClientOptions };
-  /** Returns the current certificates. Undefined: no TLS. */
-  readonly tls: (() => ClientTls) | undefined;
+export interface EtcdClientOptions extends EtcdChannelsOptions {
   /** Returns the current user and password. Undefined: no authentication. */
   readonly login: (() => StoreLogin) | undefined;
   readonly clock: Clock;
@@ -42,19 +28,6 @@ export interface EtcdClientOptions {
 
 /** Deadline of a unary call, in ms. An etcd that is paused, or has no quorum, doesn't answer at all. */
 const UNARY_TIMEOUT_MS = 2000;
-
-const CHANNEL_OPTIONS: ClientOptions = {
-  // A watch whose connection is half open is silent forever: pings find that out. etcd closes connections with more pings.
-  'grpc.keepalive_time_ms': 10_000,
-  'grpc.keepalive_timeout_ms': 3000,
-  'grpc.keepalive_permit_without_calls': 0,
-  'grpc.initial_reconnect_backoff_ms': 100,
-  'grpc.max_reconnect_backoff_ms': 1000,
-  // The cluster is trusted, and a page of 1,000 records has no fixed size.
-  'grpc.max_receive_message_length': -1,
-  'grpc.enable_http_proxy': 0,
-  'grpc.service_config_disable_resolution': 1,
-};
 
 /** The code that the protobuf compiler generated for a message. */
 interface GeneratedMessage<T> {
@@ -69,22 +42,16 @@ interface MethodDefinition<Request, Response> {
   readonly responseType: GeneratedMessage<Response>;
 }
 
-/** A channel to one member, and the certificates that it was created with. */
-interface Connection {
-  readonly client: Client;
-  readonly tls: ClientTls | undefined;
-}
-
 /** A client of etcd's API. It calls one member, and the next one after a call without an answer. */
 export class EtcdClient implements EtcdApi {
   readonly #options: EtcdClientOptions;
-  readonly #connections = new Map<number, Connection>();
-  #current = 0;
+  readonly #channels: EtcdChannels;
   /** Token of the logged-in user; undefined before the login. */
   #token: Promise<string> | undefined;
 
   constructor(options: EtcdClientOptions) {
     this.#options = options;
+    this.#channels = new EtcdChannels(options);
   }
 
   range(request: RangeRequest): Promise<RangeResponse> {
@@ -117,8 +84,7 @@ export class EtcdClient implements EtcdApi {
   }
 
   close(): void {
-    for (const { client } of this.#connections.values()) client.close();
-    this.#connections.clear();
+    this.#channels.close();
   }
 
   /** Makes a unary call with the token of the user. Logs in again once if the token is no longer valid. */
@@ -131,11 +97,11 @@ export class EtcdClient implements EtcdApi {
     try {
       return await this.#callOnce(service, method, request, await this.#createMetadata());
     } catch (error) {
-      if (!isTokenError(error) || !this.#options.login) throw toCallError(error);
+      if (!isTokenError(error) || !this.#options.login) throw createEtcdError(error);
       if (this.#token === token) this.#token = undefined;
     }
     return this.#callOnce(service, method, request, await this.#createMetadata()).catch((error) => {
-      throw toCallError(error);
+      throw createEtcdError(error);
     });
   }
 
@@ -145,22 +111,24 @@ export class EtcdClient implements EtcdApi {
     request: Request,
     metadata: Metadata,
   ): Promise<Response> {
-    const index = this.#current;
+    const index = this.#channels.current;
     const deadline = this.#options.clock.epochMs() + UNARY_TIMEOUT_MS;
     return new Promise((resolve, reject) => {
-      this.#connect(index).makeUnaryRequest(
-        `/${fullName}/${name}`,
-        createSerializer(requestType),
-        createDeserializer(responseType),
-        request,
-        metadata,
-        { deadline },
-        (error, response) => {
-          if (!error && response !== undefined) return resolve(response);
-          if (isWithoutAnswer(error)) this.#leave(index);
-          reject(error);
-        },
-      );
+      this.#channels
+        .connect(index)
+        .makeUnaryRequest(
+          `/${fullName}/${name}`,
+          createSerializer(requestType),
+          createDeserializer(responseType),
+          request,
+          metadata,
+          { deadline },
+          (error, response) => {
+            if (!error && response !== undefined) return resolve(response);
+            if (isWithoutAnswer(error)) this.#channels.leave(index);
+            reject(error);
+          },
+        );
     });
   }
 
@@ -169,21 +137,21 @@ export class EtcdClient implements EtcdApi {
     { name, requestType, responseType }: MethodDefinition<Request, Response>,
     listener: StreamListener<Response>,
   ): EtcdStream<Request> {
-    const index = this.#current;
+    const index = this.#channels.current;
     let isOver = false;
     const end = (error: unknown): void => {
       if (isOver) return;
       isOver = true;
-      if (isWithoutAnswer(error)) this.#leave(index);
+      if (isWithoutAnswer(error)) this.#channels.leave(index);
       if (isTokenError(error)) this.#token = undefined;
-      listener.onEnd(toCallError(error));
+      listener.onEnd(createEtcdError(error));
     };
     const opening = this.#createMetadata().then((metadata) => {
       // A member that has lost its leader serves old data on streams, and answers pings, unless a client asks for this.
       metadata.set('hasleader', 'true');
       const serialize = createSerializer(requestType);
       const deserialize = createDeserializer(responseType);
-      const client = this.#connect(index);
+      const client = this.#channels.connect(index);
       const call = client.makeBidiStreamRequest(`/${fullName}/${name}`, serialize, deserialize, metadata, {});
       call.on('data', (response: Response) => {
         if (!isOver) listener.onResponse(response);
@@ -209,28 +177,9 @@ export class EtcdClient implements EtcdApi {
       cancel,
       abandon: () => {
         cancel();
-        this.#leave(index);
+        this.#channels.leave(index);
       },
     };
-  }
-
-  /** Makes later calls use the next member, unless another call has already done that. */
-  #leave(index: number): void {
-    if (index === this.#current) this.#current = (index + 1) % this.#options.endpoints.length;
-  }
-
-  /** Returns the channel to a member. Replaces one that was created with other certificates; calls on it can finish. */
-  #connect(index: number): Client {
-    const { endpoints, createSecurity, tls: getTls } = this.#options;
-    const tls = getTls?.();
-    const present = this.#connections.get(index);
-    if (present?.tls === tls && present) return present.client;
-    present?.client.close();
-    const endpoint = endpoints[index] ?? '';
-    const { credentials, options } = createSecurity(endpoint, tls);
-    const client = new Client(endpoint, credentials, { ...CHANNEL_OPTIONS, ...options });
-    this.#connections.set(index, { client, tls });
-    return client;
   }
 
   async #createMetadata(): Promise<Metadata> {
@@ -249,7 +198,8 @@ export class EtcdClient implements EtcdApi {
       return (await this.#callOnce(AuthDefinition, method, request, new Metadata())).token;
     } catch (error) {
       this.#token = undefined;
-      throw toCallError(error);
+      const { kind, message } = createEtcdError(error);
+      throw new EtcdError(kind, kind === 'denied' ? `user ${quote(user)}: ${message}; check the login` : message);
     }
   }
 }
@@ -263,45 +213,4 @@ function createSerializer<T>(type: GeneratedMessage<T>): (message: T) => Buffer 
 
 function createDeserializer<T>(type: GeneratedMessage<T>): (bytes: Buffer) => T {
   return (bytes) => type.decode(bytes);
-}
-
-function isServiceError(error: unknown): error is ServiceError {
-  return typeof (error as ServiceError | undefined)?.code === 'number';
-}
-
-const SILENT_CODES: ReadonlySet<number> = new Set([status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.INTERNAL]);
-
-/** Returns whether an error means that the member doesn't work, so that another one can answer. */
-function isWithoutAnswer(error: unknown): boolean {
-  return isServiceError(error) ? SILENT_CODES.has(error.code) : error instanceof EtcdError;
-}
-
-function isTokenError(error: unknown): boolean {
-  return isServiceError(error) && /invalid auth token|revision of auth store is old/.test(error.details);
-}
-
-function toCallError(error: unknown): EtcdError {
-  if (error instanceof EtcdError) return error;
-  if (!isServiceError(error)) return new EtcdError('unreachable', String(error));
-  return new EtcdError(toErrorKind(error), error.details);
-}
-
-function toErrorKind({ code, details }: ServiceError): EtcdErrorKind {
-  if (/requested lease not found/.test(details)) return 'lease_lost';
-  if (/database space exceeded/.test(details)) return 'no_space';
-  switch (code) {
-    case status.UNAUTHENTICATED:
-    case status.PERMISSION_DENIED:
-      return 'denied';
-    case status.INVALID_ARGUMENT:
-      return /user name is empty|authentication failed|authentication is not enabled/.test(details)
-        ? 'denied'
-        : 'rejected';
-    case status.OUT_OF_RANGE:
-    case status.FAILED_PRECONDITION:
-    case status.UNIMPLEMENTED:
-      return 'rejected';
-    default:
-      return 'unreachable';
-  }
 }

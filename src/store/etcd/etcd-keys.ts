@@ -9,6 +9,7 @@ export type ParsedKey =
 const REPLICAS = 'replicas/';
 const SERVERS = 'servers/';
 const REGISTRY = 'registry';
+const QUOTA_PROBE = 'quota-probe';
 
 const decoder = new TextDecoder();
 
@@ -28,6 +29,11 @@ export class EtcdKeys {
 
   get registry(): Uint8Array {
     return this.#encode(REGISTRY);
+  }
+
+  /** A key without a meaning, for the writes that show whether etcd is full. */
+  get quotaProbe(): Uint8Array {
+    return this.#encode(QUOTA_PROBE);
   }
 
   /** Returns the key of a replica. */

@@ -1,21 +1,25 @@
 import type { Clock, Random } from '../../core/ports.js';
 import { type EtcdApi, type EtcdStream, toEtcdError } from './etcd-api.js';
-import type { Event, KeyValue, ResponseHeader, WatchResponse } from './gen/etcd.js';
+import type { Event, KeyValue, RangeResponse, WatchResponse } from './gen/etcd.js';
 import { createRetryDelays } from './retry-delays.js';
 
 /** Receives the keys under a prefix, in the order of their revisions. */
 export interface MirrorListener {
-  /**
-   * All keys at one revision, when this list began `ageMs` ago. `isReset`: revisions of before have no meaning, because etcd was
-   * replaced or restored.
-   */
-  onList(
-    kvs: readonly KeyValue[],
-    revision: bigint,
-    facts: { readonly ageMs: number; readonly isReset: boolean },
-  ): void;
+  /** Called when a complete list begins. Lists can overlap. */
+  startList(): ListReceiver;
   /** The changes of one or more complete revisions after the last list. */
   onChanges(events: readonly Event[]): void;
+}
+
+/** Receives a complete list. A list that fails has no end. */
+export interface ListReceiver {
+  /** Called for each part. They arrive one after the other, so that a long list doesn't block the event loop. */
+  onPage(kvs: readonly KeyValue[]): void;
+  /**
+   * The parts were all keys at one revision, and the list began `ageMs` ago. `isReset`: revisions of before have no meaning, because
+   * etcd was replaced or restored.
+   */
+  onEnd(revision: bigint, facts: { readonly ageMs: number; readonly isReset: boolean }): void;
 }
 
 /** Dependencies of a mirror. */
@@ -108,22 +112,25 @@ export class EtcdMirror {
   async #list(): Promise<void> {
     const { api, keys, clock, listener } = this.#options;
     const [startedAtMs, before] = [clock.nowMs(), this.#revision];
-    const kvs: KeyValue[] = [];
-    let next = keys.key;
-    let header: ResponseHeader | undefined;
-    for (let more = true; more; ) {
-      const page = await api.range({ ...keys, key: next, limit: PAGE_SIZE, revision: header?.revision ?? 0n });
-      header ??= page.header;
-      for (const kv of page.kvs) kvs.push(kv);
-      more = page.more;
-      next = toNextKey(page.kvs.at(-1)?.key ?? next);
-    }
+    const receiver = listener.startList();
+    const getPage = (key: Uint8Array, revision: bigint): Promise<RangeResponse> =>
+      api.range({ ...keys, key, limit: PAGE_SIZE, revision });
+    let page = await getPage(keys.key, 0n);
+    const { header } = page;
     if (this.#isClosed || !header) return;
+    while (page.more) {
+      // etcd reads the next page while this server parses the one before.
+      const next = getPage(toNextKey(page.kvs.at(-1)?.key ?? keys.key), header.revision);
+      receiver.onPage(page.kvs);
+      page = await next;
+      if (this.#isClosed) return;
+    }
+    receiver.onPage(page.kvs);
     const { revision, clusterId } = header;
     const isReset = this.#clusterId !== undefined && (clusterId !== this.#clusterId || revision < before);
     this.#clusterId = clusterId;
     if (isReset || revision > this.#revision) this.#revision = revision;
-    listener.onList(kvs, revision, { ageMs: clock.nowMs() - startedAtMs, isReset });
+    receiver.onEnd(revision, { ageMs: clock.nowMs() - startedAtMs, isReset });
     // The watch waits for revisions of the other history.
     if (isReset) this.#stop();
     this.#scheduleRelist();

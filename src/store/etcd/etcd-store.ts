@@ -1,20 +1,37 @@
 import type { LeaseId, RegistryId, ReplicaId } from '../../core/ids.js';
-import type { Clock, Events, Ids, Random, RegistrationStore, RegistryEvent, StoreEvent } from '../../core/ports.js';
+import type {
+  CanReplace,
+  Clock,
+  Events,
+  ForeignLease,
+  Ids,
+  Random,
+  RegistrationStore,
+  RegistryEvent,
+  StoreEvent,
+} from '../../core/ports.js';
 import type { LeaseEnd, Registration, RegistrationChange, Replica } from '../../core/replica.js';
+import { createTakenError } from '../../core/scope.js';
+import type { HostCounts } from '../../core/self-preservation.js';
 import { BatchWriter } from './batch-writer.js';
-import type { WriteOutcome } from './conditional-write.js';
+import { CatchUp } from './catch-up.js';
+import { put, type WriteOutcome } from './conditional-write.js';
 import type { EtcdApi, EtcdError } from './etcd-api.js';
 import { EtcdKeys } from './etcd-keys.js';
-import { EtcdMirror } from './etcd-mirror.js';
+import { EtcdMirror, type ListReceiver } from './etcd-mirror.js';
 import { EtcdSession } from './etcd-session.js';
-import { type Event, Event_EventType, type KeyValue } from './gen/etcd.js';
+import type { Event } from './gen/etcd.js';
+import { createGroupedKeys, type GroupedKeys, groupKeyChanges, groupKeys } from './grouped-keys.js';
 import { LeaseEnds } from './lease-ends.js';
+import { LocalRecords } from './local-records.js';
 import { ProblemMonitor } from './problem-monitor.js';
 import { RecordTable } from './record-table.js';
 import type { RecordWrite } from './record-write.js';
+import { digestLease } from './registration-record.js';
 import { claimRegistryId, parseRegistryId } from './registry-id.js';
 import { ServerMarkers } from './server-markers.js';
 import { SettledWaits } from './settled-waits.js';
+import { StoreProblems } from './store-problems.js';
 
 /** Dependencies of a store in etcd. */
 export interface EtcdStoreOptions<R extends Replica> {
@@ -32,7 +49,7 @@ export interface EtcdStoreOptions<R extends Replica> {
 /** Maximum time until a start without an answer of etcd counts as done, in ms. The server then works with what it knows. */
 const START_TIMEOUT_MS = 5000;
 
-/** Maximum size of a record, in bytes. A batch has room for four. */
+/** Maximum size of a record, in bytes. A batch has room for two, because a put of a known key has its value twice. */
 const MAX_RECORD_BYTES = 256 * 1024;
 
 /** Maximum number of remembered leases of this server. */
@@ -54,35 +71,29 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
   readonly #markers: ServerMarkers;
   readonly #leaseEnds: LeaseEnds;
   readonly #waits: SettledWaits;
+  readonly #localRecords: LocalRecords;
+  readonly #catchUp: CatchUp;
+  readonly #problems: StoreProblems;
   readonly #monitor: ProblemMonitor;
+  #countHosts: () => HostCounts = () => ({ hosts: 0, silent: 0 });
   #registryId: RegistryId | undefined;
   #start: Promise<void> | undefined;
   #finishStart = (): void => {};
-  #writeProblem: string | undefined;
   #isClosed = false;
 
   constructor(options: EtcdStoreOptions<R>) {
     this.#options = options;
-    const { api, prefix, clock, random, ids, events } = options;
+    const { api, prefix, clock, random, events } = options;
     this.#keys = new EtcdKeys(prefix);
     this.#table = this.#createTable();
     this.#session = new EtcdSession({ api, clock, random, onLease: (lease) => this.#useLease(lease) });
     const listener: ConstructorParameters<typeof EtcdMirror>[0]['listener'] = {
-      onList: (kvs, revision, facts) => this.#applyList(kvs, revision, facts),
+      startList: () => this.#startList(),
       onChanges: (events) => this.#applyChanges(events),
     };
     this.#mirror = new EtcdMirror({ api, keys: this.#keys.range, clock, random, listener });
     this.#writer = this.#createWriter();
-    const id = ids.createServerId();
-    this.#markers = new ServerMarkers({
-      api,
-      clock,
-      id,
-      key: this.#keys.forServer(id),
-      getLease: () => this.#session.lease,
-      onLeaseLost: (lease) => this.#loseLease(lease),
-      onWatchBehind: () => this.#mirror.restart(),
-    });
+    this.#markers = this.#createMarkers();
     this.#leaseEnds = new LeaseEnds({
       clock,
       countServers: () => this.#markers.count,
@@ -91,6 +102,22 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
       drop: (lease) => this.#table.dropOrphans(lease),
     });
     this.#monitor = new ProblemMonitor({ clock, events, listProblems: () => this.listProblems() });
+    this.#catchUp = new CatchUp({
+      clock,
+      getFreshAtMs: () => this.#markers.freshAtMs,
+      hurry: () => this.#markers.start(),
+    });
+    this.#localRecords = new LocalRecords({
+      clock,
+      isRecorded: (replicaId) => this.#table.isRecorded(replicaId, this.#session.lease),
+      explain: (replicaId) => this.#table.findRejection(replicaId) ?? this.#problems.describeMissingWrite(),
+      onChange: (replicaId, problem) => this.#notifySharing(replicaId, problem),
+    });
+    this.#problems = new StoreProblems({
+      getConnectionProblem: () => this.#session.problem ?? this.#mirror.problem,
+      markers: this.#markers,
+      localRecords: this.#localRecords,
+    });
     this.#waits = new SettledWaits({ clock, isSettled: (replicaId) => this.#isSettled(replicaId) });
   }
 
@@ -104,21 +131,22 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
     return this.#markers.stalenessMs;
   }
 
+  publishHosts(count: () => HostCounts): void {
+    this.#countHosts = count;
+  }
+
+  countOtherHosts(): HostCounts {
+    return this.#markers.countOtherHosts();
+  }
+
+  /** Whether the lease is being renewed and the watch is open. */
+  get isConnected(): boolean {
+    return this.#session.problem === undefined && this.#mirror.problem === undefined;
+  }
+
   /** Returns what doesn't work at present. Registrations are accepted and calls are routed all the same. */
   listProblems(): string[] {
-    const { problem = this.#mirror.problem } = this.#session;
-    const [[id, reason] = []] = this.#table.rejected;
-    const { size } = this.#table.rejected;
-    return [
-      ...(problem === undefined ? [] : [`etcd can't be used: ${problem}`]),
-      ...(problem === undefined && this.#markers.isStale
-        ? [`the replicas of other API servers are ${this.#formatAge()}`]
-        : []),
-      ...(this.#writeProblem === undefined ? [] : [`etcd doesn't accept writes: ${this.#writeProblem}`]),
-      ...(id === undefined
-        ? []
-        : [`${size} registrations are only in this API server, such as ${JSON.stringify(id)}: ${reason}`]),
-    ];
+    return this.#problems.list();
   }
 
   start(): Promise<void> {
@@ -132,15 +160,26 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
       this.#mirror.start();
       this.#markers.start();
       this.#monitor.start();
+      this.#localRecords.start();
     });
     return this.#start;
   }
 
-  /** Resolves when the registration is in etcd, or after 1 s: until then it is in this server only. */
-  async put(registration: Registration<R>): Promise<void> {
+  /**
+   * Resolves when the registration is in etcd, or after 1 s: until then it is in this server only. If it can't replace a
+   * registration that is found later, that one supersedes it.
+   */
+  async put(registration: Registration<R>, canReplace?: CanReplace): Promise<void> {
     if (this.#isClosed) return;
-    this.#table.put(registration);
-    await this.#waits.wait(registration.replica.id);
+    const { id } = registration.replica;
+    const present = this.#table.get(id);
+    if (present && canReplace?.(present) === false) throw createTakenError(id);
+    this.#localRecords.forget(id);
+    const own = this.#table.put(registration, canReplace);
+    await this.#waits.wait(id);
+    if (own.isRefused) throw createTakenError(id);
+    // A newer registration of the id has its own wait.
+    if (!this.#isClosed && this.#table.getOwnLease(id) === registration.lease) this.#localRecords.markIfUnrecorded(id);
   }
 
   /** Resolves at once: the owner's renewals must not wait for etcd. */
@@ -153,6 +192,14 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
     if (id !== undefined && end !== 'shutdown') await this.#waits.wait(id);
   }
 
+  /** Without a record, waits for up to 1 s until the mirror is known to have every record that etcd has. */
+  async findForeignLease(lease: LeaseId): Promise<ForeignLease<R> | undefined> {
+    const alias = digestLease(lease);
+    const isComplete = this.#table.find(alias) !== undefined || (await this.#catchUp.wait());
+    const registration = this.#table.find(alias);
+    return registration || isComplete ? { alias, registration } : undefined;
+  }
+
   subscribe(listener: (event: StoreEvent<R>) => void): () => void {
     for (const registration of this.#table.listShown()) listener({ kind: 'put', registration });
     this.#listeners.add(listener);
@@ -163,9 +210,18 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
     this.#isClosed = true;
     this.#listeners.clear();
     const { lease, problem } = this.#session;
-    for (const part of [this.#monitor, this.#markers, this.#leaseEnds, this.#writer, this.#mirror, this.#session])
+    for (const part of [
+      this.#monitor,
+      this.#localRecords,
+      this.#markers,
+      this.#leaseEnds,
+      this.#writer,
+      this.#mirror,
+      this.#session,
+    ])
       part.close();
     this.#waits.close();
+    this.#catchUp.close();
     this.#finishStart();
     // Without records, only the marker is left. Records stay until the lease expires, for the servers that take them over.
     if (lease !== undefined && problem === undefined && !this.#table.hasOwnRecords()) {
@@ -179,11 +235,32 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
       keys: this.#keys,
       createReplica: this.#options.createReplica,
       isOwnLease: (lease) => this.#ownLeases.has(lease),
-      notify: (event) => {
-        for (const listener of this.#listeners) listener(event);
+      notify: (event) => this.#notify(event),
+      onUnsettled: (id) => {
+        this.#writer.add(id);
+        this.#localRecords.add(id);
       },
-      onUnsettled: (id) => this.#writer.add(id),
       onUnreadable: (id, problem) => this.#warn(`ignored the record of ${JSON.stringify(id)} in etcd: ${problem}`),
+    });
+  }
+
+  #createMarkers(): ServerMarkers {
+    const { api, clock, ids } = this.#options;
+    const id = ids.createServerId();
+    return new ServerMarkers({
+      api,
+      clock,
+      id,
+      key: this.#keys.forServer(id),
+      getLease: () => this.#session.lease,
+      countHosts: () => this.#countHosts(),
+      // A marker is a write too: it shows that etcd is full, or accepts this user no longer, before a registration needs it.
+      onWritten: () => this.#problems.recordPut(),
+      onFailure: (error, lease) => {
+        if (error.kind === 'lease_lost') this.#loseLease(lease);
+        this.#problems.recordFailure(error);
+      },
+      onWatchBehind: () => this.#mirror.restart(),
     });
   }
 
@@ -193,7 +270,9 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
       api,
       clock,
       random,
+      quotaProbe: put({ key: this.#keys.quotaProbe, value: Buffer.from('{}'), lease: 0n, ignoreLease: false }),
       findWrite: (id) => this.#findWrite(id),
+      canBeDeletion: (id) => this.#table.getOwnLease(id) === undefined,
       onOutcome: (id, write, outcome, revision) => this.#recordOutcome(id, write, outcome, revision),
       onRejected: (id, _write, error) => this.#reject(id, error.message),
       onFailure: (error, writes) => this.#recordFailure(error, writes),
@@ -211,19 +290,31 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
   #reject(id: ReplicaId, reason: string): void {
     this.#table.recordRejection(id, reason);
     this.#warn(`the registration of ${JSON.stringify(id)} is only in this API server: ${reason}`);
+    this.#localRecords.markIfUnrecorded(id);
     this.#waits.check(id);
   }
 
   #recordOutcome(id: ReplicaId, write: RecordWrite<R>, outcome: WriteOutcome, revision: bigint): void {
-    this.#writeProblem = undefined;
+    if (write.kind !== 'delete') this.#problems.recordPut();
     this.#table.recordOutcome(id, write, outcome, revision);
+    this.#localRecords.check(id);
     this.#waits.check(id);
   }
 
-  #recordFailure(error: EtcdError, writes: Iterable<RecordWrite<R>>): void {
-    if (error.kind === 'lease_lost') for (const write of writes) if (write.kind === 'put') this.#loseLease(write.lease);
-    // Anything else is also seen by the session.
-    if (error.kind === 'no_space') this.#writeProblem = error.message;
+  #recordFailure(error: EtcdError, writes: ReadonlyMap<ReplicaId, RecordWrite<R>>): void {
+    if (error.kind === 'lease_lost')
+      for (const write of writes.values()) if (write.kind === 'put') this.#loseLease(write.lease);
+    this.#problems.recordFailure(error);
+    if (this.#problems.isReadOnly) for (const id of writes.keys()) this.#localRecords.markIfUnrecorded(id);
+  }
+
+  #notifySharing(id: ReplicaId, problem: string | undefined): void {
+    const lease = this.#table.getOwnLease(id);
+    if (lease !== undefined) this.#notify({ kind: 'sharing', lease, problem });
+  }
+
+  #notify(event: StoreEvent<R>): void {
+    for (const listener of this.#listeners) listener(event);
   }
 
   /** Attaches all own records to a new lease. No replica notices. */
@@ -244,53 +335,50 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
 
   #isSettled(id: ReplicaId): boolean {
     if (this.#writer.isWriting(id)) return false;
-    return this.#session.lease !== undefined && this.#table.findWrite(id, this.#session.lease) === undefined;
+    return this.#session.lease !== undefined && !this.#table.needsWrite(id, this.#session.lease);
+  }
+
+  #startList(): ListReceiver {
+    const groups = createGroupedKeys();
+    return {
+      onPage: (kvs) => groupKeys(kvs, this.#keys, groups, (id, kv) => this.#table.prepare(id, kv)),
+      onEnd: (revision, facts) => this.#applyList(groups, revision, facts),
+    };
   }
 
   #applyList(
-    kvs: readonly KeyValue[],
+    { records, markers, registry }: GroupedKeys,
     revision: bigint,
     { ageMs, isReset }: { readonly ageMs: number; readonly isReset: boolean },
   ): void {
-    const records = new Map<ReplicaId, KeyValue>();
-    const servers = new Map<string, bigint>();
-    let registry: KeyValue | undefined;
-    for (const kv of kvs) {
-      const key = this.#keys.parse(kv.key);
-      if (key?.kind === 'replica') records.set(key.id, kv);
-      else if (key?.kind === 'server') servers.set(key.id, kv.lease);
-      else if (key) registry = kv;
-    }
     if (isReset) this.#table.reset();
-    const ended = this.#markers.recordList(servers, ageMs);
+    const ended = this.#markers.recordList(markers, ageMs);
     this.#table.observeList(records, revision, (lease) => ended.includes(lease));
     this.#recordEnds(ended);
     this.#registryId = parseRegistryId(registry?.value) ?? this.#registryId;
     if (!registry) void this.#claimRegistryId();
+    this.#catchUp.check();
     this.#finishStart();
   }
 
   /** Applies complete revisions. `/route` sees nothing in between, because nothing here waits. */
   #applyChanges(events: readonly Event[]): void {
+    const { records, markers, registry } = groupKeyChanges(events, this.#keys);
+    this.#registryId = parseRegistryId(registry?.value) ?? this.#registryId;
     const ended: bigint[] = [];
-    const changes = events.flatMap(({ type, kv }) => {
-      const key = kv && this.#keys.parse(kv.key);
-      return key ? [{ key, kv, isRemoval: type === Event_EventType.DELETE }] : [];
-    });
-    for (const { key, kv, isRemoval } of changes) {
-      if (key.kind === 'registry' && !isRemoval) this.#registryId = parseRegistryId(kv.value) ?? this.#registryId;
-      if (key.kind !== 'server') continue;
-      if (!isRemoval) this.#markers.recordMarker(key.id, kv.lease, kv.value);
-      else ended.push(this.#markers.recordRemoval(key.id) ?? 0n);
+    for (const { id, kv, isRemoval } of markers) {
+      if (isRemoval) ended.push(this.#markers.recordRemoval(id) ?? 0n);
+      else this.#markers.recordMarker(id, kv);
     }
-    for (const { key, kv, isRemoval } of changes) {
-      if (key.kind !== 'replica') continue;
-      const lease = this.#table.getSeenLease(key.id);
+    for (const { id, kv, isRemoval } of records) {
+      const lease = this.#table.getSeenLease(id);
       const isLeaseEnd = isRemoval && lease !== undefined && ended.includes(lease);
-      this.#table.observe(key.id, isRemoval ? undefined : kv, kv.modRevision, isLeaseEnd);
+      this.#table.observe(id, isRemoval ? undefined : kv, kv.modRevision, isLeaseEnd);
+      this.#waits.check(id);
     }
     this.#recordEnds(ended);
     this.#table.forgetVanished(this.#mirror.revision);
+    this.#catchUp.check();
   }
 
   #recordEnds(leases: readonly bigint[]): void {
@@ -311,10 +399,5 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
 
   #warn(problem: string): void {
     this.#options.events.emit({ kind: 'store_degraded', problem });
-  }
-
-  #formatAge(): string {
-    const { stalenessMs } = this.#markers;
-    return Number.isFinite(stalenessMs) ? `as they were ${Math.round(stalenessMs / 1000)} s ago` : 'not known yet';
   }
 }

@@ -1,5 +1,6 @@
-import { type Cordon, isNewerCordon } from '../../core/cordon.js';
+import { type Cordon, isNewerCordon, isSameCordon } from '../../core/cordon.js';
 import type { LeaseId, ReplicaId } from '../../core/ids.js';
+import type { CanReplace } from '../../core/ports.js';
 import { isSameInstance, type Registration, type Replica } from '../../core/replica.js';
 import { changeRegistration } from '../change-registration.js';
 import type { KeyValue } from './gen/etcd.js';
@@ -26,7 +27,7 @@ export interface KeyState<R extends Replica = Replica> {
 }
 
 /** A registration of this server. */
-interface Own<R extends Replica> {
+export interface Own<R extends Replica> {
   registration: Registration<R>;
   /** Stands for its lease in etcd. */
   readonly digest: LeaseId;
@@ -34,8 +35,14 @@ interface Own<R extends Replica> {
   change: number;
   /** Revision at which it was committed first. Undefined until this server knows that it was. */
   committedAt: bigint | undefined;
-  /** The change that etcd doesn't accept. */
-  rejectedChange: number | undefined;
+  /** The number of the last change that etcd doesn't accept, and the reason. */
+  rejection: { readonly change: number; readonly reason: string } | undefined;
+  /** Returns whether it can replace a registration that is found in etcd before its first commit. Undefined: it can replace any. */
+  canReplace: CanReplace | undefined;
+  /** Whether it ended because it can't replace the present registration. */
+  isRefused: boolean;
+  /** The put whose outcome is unknown. */
+  put: { readonly lease: bigint; readonly value: Uint8Array; readonly record: RegistrationRecord<R> } | undefined;
 }
 
 /** A record as it was seen in etcd. */
@@ -47,6 +54,12 @@ export interface Seen<R extends Replica> {
   readonly record: RegistrationRecord<R> | undefined;
   /** Its text, if an amendment needs it. */
   text: string | undefined;
+}
+
+/** A record that was read. `problem`: why this version can't read it. */
+export interface ReadRecord<R extends Replica> {
+  readonly seen: Seen<R>;
+  readonly problem?: string;
 }
 
 /** Creates the state of an id of which nothing is known. */
@@ -65,29 +78,46 @@ export function createKeyState<R extends Replica>(id: ReplicaId): KeyState<R> {
 }
 
 /** Creates a new registration of this server. */
-export function createOwn<R extends Replica>(registration: Registration<R>): Own<R> {
+export function createOwn<R extends Replica>(
+  registration: Registration<R>,
+  canReplace: CanReplace | undefined,
+): Own<R> {
   const digest = digestLease(registration.lease);
-  return { registration, digest, change: 0, committedAt: undefined, rejectedChange: undefined };
+  return {
+    registration,
+    digest,
+    change: 0,
+    committedAt: undefined,
+    rejection: undefined,
+    canReplace,
+    isRefused: false,
+    put: undefined,
+  };
 }
 
 /**
- * Reads a record. Reuses the objects of the previous one as far as they are equal: an owner that writes the same record again
- * under a new lease changes nothing. `problem` is set for a record that can't be read.
+ * Reads a record. Reuses the replica of the registration that subscribers have if it is equal: an owner that writes the same record
+ * again under a new lease changes nothing, also after etcd had ended the old lease and deleted the record.
  */
 export function readSeen<R extends Replica>(
   kv: KeyValue,
-  previous: Seen<R> | undefined,
+  { id, shown }: Pick<KeyState<R>, 'id' | 'shown'>,
   createReplica: (replica: Replica) => R,
-): { readonly seen: Seen<R>; readonly problem?: string } {
+): ReadRecord<R> {
   const { modRevision, lease } = kv;
   const text = Buffer.from(kv.value).toString();
-  const record = parseRecord(text, createReplica);
+  const parsed = parseRecord(text, createReplica);
+  const record = typeof parsed === 'string' ? parsed : (findIdProblem(parsed, id) ?? parsed);
   if (typeof record === 'string') return { seen: { modRevision, lease, record: undefined, text }, problem: record };
-  const before = previous?.record?.registration;
   const { registration } = record;
-  const isSame = before !== undefined && isSameReplica(before.replica, registration.replica);
-  const reused = isSame ? changeRegistration(registration, { replica: before.replica }) : registration;
+  const isSame = shown !== undefined && isSameReplica(shown.replica, registration.replica);
+  const reused = isSame ? changeRegistration(registration, { replica: shown.replica }) : registration;
   return { seen: { modRevision, lease, record: { ...record, registration: reused }, text } };
+}
+
+/** Returns a problem if a record is at the key of another id. It would replace the registration of that id, and never leave. */
+function findIdProblem({ registration: { replica } }: RegistrationRecord, id: ReplicaId): string | undefined {
+  return replica.id === id ? undefined : `it is a record of ${JSON.stringify(replica.id)}`;
 }
 
 function isSameReplica(a: Replica, b: Replica): boolean {
@@ -97,14 +127,20 @@ function isSameReplica(a: Replica, b: Replica): boolean {
 
 /**
  * Learns from the seen record. If it is the own registration, takes its revision and a newer cordon. If it is a newer
- * registration, ends the own one. A record under one of this server's own leases is never newer: the server has written it.
+ * registration, or one that the own one can't replace, ends the own one. A record under one of this server's own leases is never
+ * newer: the server has written it.
  */
-export function adoptSeen(state: KeyState, isOwnLease: (lease: bigint) => boolean): void {
+export function adoptSeen<R extends Replica>(state: KeyState<R>, isOwnLease: (lease: bigint) => boolean): void {
   const { own, seen } = state;
-  if (!own || !seen?.record) return;
+  if (!own || !seen) return;
+  if (own.canReplace && !isOwnLease(seen.lease))
+    own.isRefused = !seen.record || !own.canReplace(seen.record.registration);
+  if (own.isRefused) state.own = undefined;
+  if (own.isRefused || !seen.record) return;
   const { registration, committed } = seen.record;
   if (registration.lease === own.digest) {
     own.committedAt ??= committed ?? seen.modRevision;
+    own.canReplace = undefined;
     if (registration.cordon && isNewerCordon(registration.cordon, own.registration.cordon)) {
       own.registration = changeRegistration(own.registration, { cordon: registration.cordon });
     }
@@ -156,12 +192,9 @@ export function isSameRegistration<R extends Replica>(a: Registration<R>, b: Reg
     a.sinceEpochMs === b.sinceEpochMs &&
     a.instance?.id === b.instance?.id &&
     a.instance?.seq === b.instance?.seq &&
-    !isDifferentCordon(a.cordon, b.cordon) &&
+    isSameCordon(a.cordon, b.cordon) &&
     a.weight === b.weight &&
-    a.owner === b.owner
+    a.owner === b.owner &&
+    a.ownerUrl === b.ownerUrl
   );
-}
-
-function isDifferentCordon(a: Cordon | undefined, b: Cordon | undefined): boolean {
-  return a?.atMs !== b?.atMs || a?.cordoned !== b?.cordoned || a?.reason !== b?.reason;
 }

@@ -1,5 +1,5 @@
 import type { LeaseId, ReplicaId } from '../../core/ids.js';
-import type { StoreEvent } from '../../core/ports.js';
+import type { CanReplace, StoreEvent } from '../../core/ports.js';
 import type { LeaseEnd, Registration, RegistrationChange, Replica } from '../../core/replica.js';
 import { changeRegistration } from '../change-registration.js';
 import type { WriteOutcome } from './conditional-write.js';
@@ -13,9 +13,11 @@ import {
   isAmended,
   isSameRegistration,
   type KeyState,
+  type Own,
+  type ReadRecord,
   readSeen,
 } from './key-state.js';
-import { findRecordWrite, type RecordWrite } from './record-write.js';
+import { findRecordWrite, isRecorded, needsWrite, type RecordWrite } from './record-write.js';
 
 /** Dependencies of a table of records. */
 export interface RecordTableOptions<R extends Replica> {
@@ -41,10 +43,13 @@ export class RecordTable<R extends Replica> {
   readonly #states = new Map<ReplicaId, KeyState<R>>();
   /** Ids of the shown registrations. */
   readonly #byLease = new Map<LeaseId, ReplicaId>();
-  /** Ids whose own registration etcd doesn't accept, with the reason. */
-  readonly #rejected = new Map<ReplicaId, string>();
   /** Ids of which nothing is known but the revision. They are forgotten when the watch has passed it. */
   readonly #vanished = new Set<ReplicaId>();
+  /** Records of lists that are not complete, and the registration that subscribers had when each was read. */
+  readonly #prepared = new WeakMap<
+    KeyValue,
+    { readonly shown: Registration<R> | undefined; readonly read: ReadRecord<R> }
+  >();
   /** Revision of the last complete list. */
   #listRevision = 0n;
 
@@ -52,27 +57,33 @@ export class RecordTable<R extends Replica> {
     this.#options = options;
   }
 
-  /** Ids of own registrations that etcd doesn't accept, with the reasons. */
-  get rejected(): ReadonlyMap<ReplicaId, string> {
-    return this.#rejected;
-  }
-
   /** Returns the registrations that subscribers have. */
   *listShown(): Generator<Registration<R>> {
     for (const { shown } of this.#states.values()) if (shown) yield shown;
   }
 
-  /** Registers a replica of this server. */
-  put(registration: Registration<R>): void {
+  /** Returns the registration that subscribers have with a lease, as its record names it. */
+  find(lease: LeaseId): Registration<R> | undefined {
+    return this.#findState(lease)?.shown;
+  }
+
+  /** Returns the registration of an id that subscribers have. */
+  get(id: ReplicaId): Registration<R> | undefined {
+    return this.#states.get(id)?.shown;
+  }
+
+  /** Registers a replica of this server. The result says later whether the registration was refused. */
+  put(registration: Registration<R>, canReplace?: CanReplace): Pick<Own<R>, 'isRefused'> {
     const state = this.#getState(registration.replica.id);
-    state.own = createOwn(registration);
-    this.#rejected.delete(state.id);
+    const own = createOwn(registration, canReplace);
+    state.own = own;
     this.#reconcile(state);
+    return own;
   }
 
   /** Changes a registration. Of another server's registration it changes only the cordon: that server has the rest. */
   change(lease: LeaseId, change: RegistrationChange<R>): void {
-    const state = this.#find(lease);
+    const state = this.#findState(lease);
     if (!state) return;
     const { own } = state;
     if (own?.registration.lease === lease) {
@@ -88,13 +99,20 @@ export class RecordTable<R extends Replica> {
    * server at which it registers next, without a moment of absence.
    */
   delete(lease: LeaseId, end: LeaseEnd): ReplicaId | undefined {
-    const state = this.#find(lease);
+    const state = this.#findState(lease);
     if (state?.own?.registration.lease !== lease) return undefined;
     state.own = undefined;
     state.isLeft = end === 'shutdown';
     this.#show(state, undefined, end);
     this.#reconcile(state);
     return state.id;
+  }
+
+  /** Parses a record of a list whose other records have not arrived yet, so that {@link observeList} has less to do at once. */
+  prepare(id: ReplicaId, kv: KeyValue): void {
+    const { seen, shown } = this.#states.get(id) ?? {};
+    if (seen?.modRevision === kv.modRevision) return;
+    this.#prepared.set(kv, { shown, read: readSeen(kv, { id, shown }, this.#options.createReplica) });
   }
 
   /** Records the state of a key at a revision. `isLeaseEnd`: it is absent because the lease of its server ended. */
@@ -109,7 +127,7 @@ export class RecordTable<R extends Replica> {
     if (revision <= state.floor) return;
     state.floor = revision;
     if (kv) {
-      const { seen, problem } = readSeen(kv, previous, this.#options.createReplica);
+      const { seen, problem } = this.#read(kv, state);
       state.seen = seen;
       if (!state.amendment) seen.text = undefined;
       if (problem !== undefined) this.#options.onUnreadable(id, problem);
@@ -129,7 +147,11 @@ export class RecordTable<R extends Replica> {
    */
   observeList(records: ReadonlyMap<ReplicaId, KeyValue>, revision: bigint, isEnded: (lease: bigint) => boolean): void {
     if (revision <= this.#listRevision) return;
-    for (const [id, kv] of records) this.observe(id, kv, revision);
+    for (const [id, kv] of records) {
+      const state = this.#states.get(id);
+      // Most records of a list are known.
+      if (state?.seen?.modRevision !== kv.modRevision || state.amendment) this.observe(id, kv, revision);
+    }
     for (const { id, seen } of [...this.#states.values()]) {
       if (!records.has(id)) this.observe(id, undefined, revision, seen !== undefined && isEnded(seen.lease));
     }
@@ -143,21 +165,49 @@ export class RecordTable<R extends Replica> {
     else if (write.kind === 'delete') this.observe(id, undefined, revision);
     else this.#recordWritten(this.#getState(id), write, revision);
     const state = this.#states.get(id);
-    if (state) this.#reconcile(state);
+    if (!state) return;
+    if (state.own) state.own.put = undefined;
+    this.#reconcile(state);
   }
 
   /** Records that etcd doesn't accept the present state of an own registration. It stays in this server. */
   recordRejection(id: ReplicaId, reason: string): void {
     const own = this.#states.get(id)?.own;
     if (!own) return;
-    own.rejectedChange = own.change;
-    this.#rejected.set(id, reason);
+    own.rejection = { change: own.change, reason };
+    // A record that is too large must not stay in memory as text.
+    own.put = undefined;
   }
 
-  /** Returns the write that etcd needs for an id: see {@link findRecordWrite}. */
+  /** Returns the write that etcd needs for an id, to be sent now: see {@link findRecordWrite}. */
   findWrite(id: ReplicaId, lease: bigint | undefined): RecordWrite<R> | undefined {
     const state = this.#states.get(id);
-    return state && findRecordWrite(state, this.#options.keys.forReplica(id), lease, this.#options.isOwnLease);
+    const write = state && findRecordWrite(state, this.#options.keys.forReplica(id), lease, this.#options.isOwnLease);
+    if (state?.own && write?.kind === 'put') state.own.put = write;
+    return write;
+  }
+
+  /** Returns whether etcd needs a write for an id. */
+  needsWrite(id: ReplicaId, lease: bigint | undefined): boolean {
+    const state = this.#states.get(id);
+    return state !== undefined && needsWrite(state, lease, this.#options.isOwnLease);
+  }
+
+  /** Returns the lease of an own registration; undefined if there is none. */
+  getOwnLease(id: ReplicaId): LeaseId | undefined {
+    return this.#states.get(id)?.own?.registration.lease;
+  }
+
+  /** Returns whether etcd has the present state of an own registration, as far as it knows. Undefined if there is none. */
+  isRecorded(id: ReplicaId, lease: bigint | undefined): boolean | undefined {
+    const state = this.#states.get(id);
+    return state?.own && isRecorded(state, state.own, lease);
+  }
+
+  /** Returns why etcd doesn't accept the present state of an own registration; undefined if it has not refused it. */
+  findRejection(id: ReplicaId): string | undefined {
+    const own = this.#states.get(id)?.own;
+    return own?.rejection?.change === own?.change ? own?.rejection?.reason : undefined;
   }
 
   /** Returns the etcd lease with which a record was seen; undefined if there is none. */
@@ -215,6 +265,19 @@ export class RecordTable<R extends Replica> {
     }
   }
 
+  /** Reads a record, unless it was prepared, or is the one that this server has just put: the watch can be faster than the response. */
+  #read(kv: KeyValue, { id, own, shown }: KeyState<R>): ReadRecord<R> {
+    const { lease, value, modRevision } = kv;
+    const put = own?.put;
+    if (put?.lease === lease && Buffer.compare(put.value, value) === 0) {
+      return { seen: { modRevision, lease, record: put.record, text: undefined } };
+    }
+    const prepared = this.#prepared.get(kv);
+    return prepared && prepared.shown === shown
+      ? prepared.read
+      : readSeen(kv, { id, shown }, this.#options.createReplica);
+  }
+
   /** An amendment needs the text of a record that is known otherwise. */
   #keepText(state: KeyState<R>, kv: KeyValue, revision: bigint): void {
     if (revision > state.floor) state.floor = revision;
@@ -222,12 +285,11 @@ export class RecordTable<R extends Replica> {
   }
 
   #recordWritten(state: KeyState<R>, write: Exclude<RecordWrite<R>, { kind: 'delete' }>, revision: bigint): void {
-    const { key, value, record } = write;
-    if (record && revision > state.floor && write.kind === 'put') {
+    const { key, value } = write;
+    if (write.kind === 'put' && revision > state.floor) {
       state.floor = revision;
       state.orphan = undefined;
-      state.seen = { modRevision: revision, lease: write.lease, record, text: undefined };
-      this.#rejected.delete(state.id);
+      state.seen = { modRevision: revision, lease: write.lease, record: write.record, text: undefined };
       return;
     }
     const lease = write.kind === 'put' ? write.lease : (state.seen?.lease ?? 0n);
@@ -241,7 +303,6 @@ export class RecordTable<R extends Replica> {
     adoptSeen(state, isOwnLease);
     if (state.amendment && !isAmended(state)) state.amendment = undefined;
     this.#show(state, chooseShown(state, isOwnLease), undefined);
-    if (!state.own) this.#rejected.delete(id);
     if (state.own || state.amendment || (state.seen && isOwnLease(state.seen.lease))) onUnsettled(id);
     else if (isVanished(state)) this.#vanished.add(id);
   }
@@ -262,7 +323,7 @@ export class RecordTable<R extends Replica> {
     for (const state of [...this.#states.values()]) if (state.orphan?.lease === lease) yield state;
   }
 
-  #find(lease: LeaseId): KeyState<R> | undefined {
+  #findState(lease: LeaseId): KeyState<R> | undefined {
     const id = this.#byLease.get(lease);
     return id === undefined ? undefined : this.#states.get(id);
   }

@@ -1,12 +1,13 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { parseCordon, serializeCordon } from '../../api/cordon-json.js';
 import { parseInstance, serializeInstance } from '../../api/instance-json.js';
 import { createListEntry, parseReplica } from '../../api/replica-json.js';
 import type { Cordon } from '../../core/cordon.js';
-import { asLeaseId, asServerId, type LeaseId } from '../../core/ids.js';
+import { asInstanceId, asLeaseId, asServerId, type LeaseId } from '../../core/ids.js';
 import { MAX_WEIGHT, type Registration, type Replica, type ReplicaState } from '../../core/replica.js';
 import { parseJsonObject } from '../../json/exact-json.js';
 import { type Json, JsonNumber, type JsonObject, serializeJson } from '../../json/json-value.js';
+import { detachStrings, internString } from '../../json/string-memory.js';
 
 /** A registration as etcd has it. */
 export interface RegistrationRecord<R extends Replica = Replica> {
@@ -24,14 +25,22 @@ const READABLE_FORMAT = /^1\.\d{1,9}$/;
 
 /** Returns the id that stands for a lease in etcd. */
 export function digestLease(lease: LeaseId): LeaseId {
-  return asLeaseId(createHash('sha256').update(lease).digest('base64url'));
+  return asLeaseId(hash('sha256', lease, 'base64url'));
 }
 
 /** Serializes a record. */
 export function serializeRecord({ registration, change, committed }: RegistrationRecord): string {
-  const { replica, lease, owner, instance, state, sinceEpochMs, cordon, weight } = registration;
+  const { replica, lease, owner, ownerUrl, instance, state, sinceEpochMs, cordon, weight } = registration;
   const entry = createListEntry(replica).entry.slice(1, -1);
-  const members = JSON.stringify({ lease, owner, state, since: sinceEpochMs, weight, change }).slice(1, -1);
+  const members = JSON.stringify({
+    lease,
+    owner,
+    owner_url: ownerUrl,
+    state,
+    since: sinceEpochMs,
+    weight,
+    change,
+  }).slice(1, -1);
   const instanceMember = instance ? `,"instance":${serializeInstance(instance)}` : '';
   const cordonMember = cordon ? `,"cordon":${serializeCordon(cordon)}` : '';
   const committedMember = committed === undefined ? '' : `,"committed":${committed}`;
@@ -59,10 +68,10 @@ export function parseRecord<R extends Replica>(
   const replica = parseReplica(json);
   const registration = replica && parseRegistrationMembers(json, createReplica(replica));
   if (!registration) return 'a member is missing or has another type';
-  const committed = toNumber(json.get('committed'));
+  const committed = toCount(json.get('committed'));
   return {
     registration,
-    change: toNumber(json.get('change')) ?? 0,
+    change: toCount(json.get('change')) ?? 0,
     committed: committed === undefined ? undefined : BigInt(committed),
   };
 }
@@ -70,24 +79,28 @@ export function parseRecord<R extends Replica>(
 const STATES: readonly ReplicaState[] = ['ready', 'unready', 'draining', 'suspect'];
 
 function parseRegistrationMembers<R extends Replica>(json: JsonObject, replica: R): Registration<R> | undefined {
-  const [lease, owner] = [json.get('lease'), json.get('owner')];
+  const [lease, owner, ownerUrl] = [json.get('lease'), json.get('owner'), json.get('owner_url')];
   const state = STATES.find((known) => known === json.get('state'));
   if (typeof lease !== 'string' || typeof owner !== 'string' || state === undefined) return undefined;
-  const weight = toNumber(json.get('weight')) ?? 1;
+  const weight = toCount(json.get('weight')) ?? 1;
+  const instance = parseInstance(json.get('instance') ?? null, []);
+  // As substrings, they would keep the text of the record in memory.
+  const [ownLease = '', instanceId = ''] = detachStrings([lease, instance?.id ?? '']);
   return {
-    lease: asLeaseId(lease),
-    owner: asServerId(owner),
-    instance: parseInstance(json.get('instance') ?? null, []),
+    lease: asLeaseId(ownLease),
+    owner: asServerId(internString(owner)),
+    ownerUrl: typeof ownerUrl === 'string' ? internString(ownerUrl) : undefined,
+    instance: instance && { ...instance, id: asInstanceId(instanceId) },
     replica,
     state,
-    sinceEpochMs: toNumber(json.get('since')) ?? 0,
+    sinceEpochMs: toCount(json.get('since')) ?? 0,
     cordon: parseCordon(json.get('cordon') ?? null, []),
     weight: Math.min(Math.max(weight, 1), MAX_WEIGHT),
   };
 }
 
 /** Returns a whole number that is not negative; undefined for anything else. */
-function toNumber(value: Json | undefined): number | undefined {
+export function toCount(value: Json | undefined): number | undefined {
   const number = value instanceof JsonNumber ? Number(value.text) : Number.NaN;
   return Number.isSafeInteger(number) && number >= 0 ? number : undefined;
 }

@@ -1,8 +1,12 @@
 import type { Clock } from '../../core/ports.js';
+import type { HostCounts } from '../../core/self-preservation.js';
 import { parseJsonObject } from '../../json/exact-json.js';
-import { JsonNumber } from '../../json/json-value.js';
+import type { JsonObject } from '../../json/json-value.js';
 import { put } from './conditional-write.js';
-import { type EtcdApi, toEtcdError } from './etcd-api.js';
+import { type EtcdApi, type EtcdError, toEtcdError } from './etcd-api.js';
+import type { KeyValue } from './gen/etcd.js';
+import { OtherHosts, serializeHostCounts } from './other-hosts.js';
+import { toCount } from './registration-record.js';
 
 /** Dependencies of the markers. */
 export interface ServerMarkersOptions {
@@ -13,8 +17,12 @@ export interface ServerMarkersOptions {
   readonly key: Uint8Array;
   /** Returns the server's present lease. */
   readonly getLease: () => bigint | undefined;
-  /** Called when etcd doesn't know this lease. */
-  readonly onLeaseLost: (lease: bigint) => void;
+  /** Counts the hosts of this server. */
+  readonly countHosts: () => HostCounts;
+  /** Called when etcd has accepted a marker. */
+  readonly onWritten: () => void;
+  /** Called when etcd has not accepted a marker under this lease. */
+  readonly onFailure: (error: EtcdError, lease: bigint) => void;
   /** Called when a marker that etcd has committed doesn't come back through the watch. */
   readonly onWatchBehind: () => void;
 }
@@ -42,6 +50,7 @@ export class ServerMarkers {
   readonly #options: ServerMarkersOptions;
   /** The etcd lease of each server, by its id. */
   readonly #leases = new Map<string, bigint>();
+  readonly #otherHosts = new OtherHosts();
   #number = 0;
   /** When each marker was sent that has not come back, by its number. */
   readonly #sentAtMs = new Map<number, number>();
@@ -58,6 +67,11 @@ export class ServerMarkers {
     return this.#leases.size;
   }
 
+  /** Time up to which the copy of the registry is known to be complete, as `nowMs` of the clock. */
+  get freshAtMs(): number {
+    return this.#freshAtMs;
+  }
+
   /** Time for which the copy of the registry is known to be complete, in ms since then. Infinity before the first list. */
   get stalenessMs(): number {
     return this.#options.clock.nowMs() - this.#freshAtMs;
@@ -65,7 +79,7 @@ export class ServerMarkers {
 
   /** Whether the copy of the registry is older than it has to be. */
   get isStale(): boolean {
-    return this.stalenessMs > Math.max(MAX_AGE_MS, MAX_AGE_INTERVALS * this.#intervalMs);
+    return this.stalenessMs > this.#maxAgeMs;
   }
 
   /** Whether changes arrive: the last markers have come back. Without them, an open watch proves nothing. */
@@ -85,32 +99,45 @@ export class ServerMarkers {
   }
 
   /** Records a complete list of the markers, which began `ageMs` ago. Returns the leases of the servers that left. */
-  recordList(markers: ReadonlyMap<string, bigint>, ageMs: number): bigint[] {
+  recordList(markers: ReadonlyMap<string, KeyValue>, ageMs: number): bigint[] {
     this.#freshAtMs = this.#options.clock.nowMs() - ageMs;
     const before = [...this.#leases.values()];
     this.#leases.clear();
-    for (const [id, lease] of markers) this.#leases.set(id, lease);
+    for (const [id, { lease, value }] of markers) {
+      this.#leases.set(id, lease);
+      if (id !== this.#options.id) this.#otherHosts.record(id, parseMarker(value), this.#options.clock.nowMs());
+    }
     return before.filter((lease) => !this.hasLease(lease));
   }
 
   /** Records a marker that the watch has delivered. */
-  recordMarker(id: string, lease: bigint, value: Uint8Array): void {
+  recordMarker(id: string, { lease, value }: Pick<KeyValue, 'lease' | 'value'>): void {
     this.#leases.set(id, lease);
-    if (id !== this.#options.id) return;
-    const number = parseJsonObject(Buffer.from(value).toString())?.get('number');
-    this.#recordReturn(number instanceof JsonNumber ? Number(number.text) : 0);
+    const marker = parseMarker(value);
+    if (id === this.#options.id) this.#recordReturn(toCount(marker?.get('number')) ?? 0);
+    else this.#otherHosts.record(id, marker, this.#options.clock.nowMs());
   }
 
   /** Records that a marker is gone. Returns the lease of its server. */
   recordRemoval(id: string): bigint | undefined {
     const lease = this.#leases.get(id);
     this.#leases.delete(id);
+    this.#otherHosts.forget(id);
     return lease;
+  }
+
+  /** Returns the sum of the hosts of the other servers. None if their markers are too old to prove anything. */
+  countOtherHosts(): HostCounts {
+    return this.#otherHosts.count(this.#options.clock.nowMs() - this.#maxAgeMs);
   }
 
   close(): void {
     this.#isClosed = true;
     this.#cancelTimer();
+  }
+
+  get #maxAgeMs(): number {
+    return Math.max(MAX_AGE_MS, MAX_AGE_INTERVALS * this.#intervalMs);
   }
 
   get #intervalMs(): number {
@@ -126,20 +153,21 @@ export class ServerMarkers {
   }
 
   async #write(): Promise<void> {
-    const { api, key, clock, getLease, onLeaseLost, onWatchBehind } = this.#options;
+    const { api, key, clock, getLease, countHosts, onWritten, onFailure, onWatchBehind } = this.#options;
     const lease = getLease();
     this.#schedule(this.#intervalMs);
     if (lease === undefined) return;
     const number = ++this.#number;
     this.#sentAtMs.set(number, clock.nowMs());
-    const value = Buffer.from(`{"format":"1.0","number":${number}}`);
+    const value = Buffer.from(`{"format":"1.0","number":${number},${serializeHostCounts(countHosts())}}`);
     try {
       await api.txn({ compare: [], success: [put({ key, value, lease, ignoreLease: false })], failure: [] });
     } catch (error) {
       this.#sentAtMs.delete(number);
-      if (toEtcdError(error).kind === 'lease_lost') onLeaseLost(lease);
+      if (!this.#isClosed) onFailure(toEtcdError(error), lease);
       return;
     }
+    onWritten();
     const check = (): void => {
       if (!this.#isClosed && this.#sentAtMs.delete(number)) onWatchBehind();
     };
@@ -151,4 +179,8 @@ export class ServerMarkers {
     if (this.#isClosed) return;
     this.#cancelTimer = this.#options.clock.schedule(delayMs, () => void this.#write(), { background: true });
   }
+}
+
+function parseMarker(value: Uint8Array): JsonObject | undefined {
+  return parseJsonObject(Buffer.from(value).toString());
 }

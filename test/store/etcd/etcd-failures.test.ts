@@ -204,6 +204,129 @@ describe('a full etcd', () => {
   });
 });
 
+it('a full etcd deletes the records of registrations that end, because it accepts transactions that only delete', async () => {
+  await registerAtEach();
+  etcd.isFull = true;
+  server(0).put(registration('l9', replica('r9')));
+  await advance(clock, 100);
+  server(0).end('r0' as ReplicaId);
+  await advance(clock, 3000);
+  expect(showStates(1)).toEqual({ r1: 'ready', r2: 'ready' });
+});
+
+describe('a registration that etcd does not have', () => {
+  const FULL = "etcd doesn't accept writes: etcdserver: mvcc: database space exceeded";
+  const large = Array.from({ length: 3000 }, (_, n) => ({ model: `${n}`.padStart(100, 'x') }));
+
+  it('is local after 1 s without an answer, and shared again later', async () => {
+    server(0).link.isCut = true;
+    server(0).put(registration('l1', replica('r1')));
+    await advance(clock, 900);
+    expect(server(0).sharing).toEqual([]);
+    await advance(clock, 200);
+    expect(server(0).sharing).toEqual(['l1: etcd has not confirmed it']);
+    expect(server(0).store.listProblems()).toContain(
+      '1 registration is only in this API server, such as "r1": etcd has not confirmed it',
+    );
+    server(0).link.isCut = false;
+    await advance(clock, 5000);
+    expect(server(0).sharing).toEqual(['l1: etcd has not confirmed it', 'l1: shared']);
+    expect(server(0).store.listProblems()).toEqual([]);
+  });
+
+  it('is local while etcd is full, also if it was shared before and its server has lost its lease', async () => {
+    await registerAtEach();
+    etcd.isFull = true;
+    server(0).put(registration('l9', replica('r9')));
+    await advance(clock, 100);
+    expect(server(0).sharing).toEqual([`l9: ${FULL}`]);
+    await advance(clock, 2000);
+    for (const lease of etcd.leases) etcd.revoke(lease);
+    await advance(clock, 5000);
+    expect(server(0).sharing).toEqual([`l9: ${FULL}`, `l0: ${FULL}`]);
+    expect(server(1).sharing).toEqual([`l1: ${FULL}`]);
+    expect(server(0).store.listProblems().at(-1)).toBe(
+      `2 registrations are only in this API server, such as "r9": ${FULL}`,
+    );
+    etcd.isFull = false;
+    await advance(clock, 5000);
+    expect(server(0).sharing.slice(2).sort()).toEqual(['l0: shared', 'l9: shared']);
+  });
+
+  it('is local at once if it is too large, and shared when it is smaller', async () => {
+    const one = registration('l1', replica('r1', ...large));
+    server(0).put(one);
+    await advance(clock, 10);
+    expect(server(0).sharing).toEqual([
+      expect.stringMatching(/^l1: its record has \d+ bytes, and the maximum is 262144$/),
+    ]);
+    await server(0).store.change(one.lease, { replica: replica('r1', { model: 'small' }) });
+    await advance(clock, 100);
+    expect(server(0).sharing.slice(1)).toEqual(['l1: shared']);
+    expect(server(1).shown.size).toBe(1);
+    await server(0).store.change(one.lease, { replica: one.replica });
+    await advance(clock, 100);
+    expect(server(0).sharing.slice(2)).toEqual([expect.stringContaining('l1: its record has')]);
+  });
+
+  it('is not local if its server only writes it again under a new lease', async () => {
+    await registerAtEach();
+    for (const lease of etcd.leases) etcd.revoke(lease);
+    await advance(clock, 10_000);
+    expect(servers.map(({ sharing }) => sharing)).toEqual([[], [], []]);
+  });
+
+  it('is forgotten when it ends or is replaced', async () => {
+    server(0).link.isCut = true;
+    for (const id of ['r1', 'r2']) server(0).put(registration(`l-${id}`, replica(id)));
+    await advance(clock, 1100);
+    server(0).end('r1' as ReplicaId);
+    server(0).put(registration('l-new', replica('r2')));
+    await advance(clock, 1100);
+    expect(server(0).sharing.slice(2)).toEqual(['l-new: etcd has not confirmed it']);
+    expect(server(0).store.listProblems().at(-1)).toMatch(/^1 registration is only .* "r2"/);
+  });
+});
+
+describe('markers', () => {
+  /** Starts more servers, and returns how many markers all of them write in 30 s, and the highest staleness of one. */
+  async function count(servers: number): Promise<{ perServer: number; stalenessMs: number }> {
+    for (let n = 4; n <= servers; n++) void new SimulatedStore(etcd, clock, n).store.start();
+    await advance(clock, 20_000);
+    const before = etcd.revision;
+    let stalenessMs = 0;
+    for (let second = 0; second < 30; second++) {
+      await advance(clock, 1000);
+      stalenessMs = Math.max(stalenessMs, server(0).store.stalenessMs);
+    }
+    return { perServer: Number(etcd.revision - before) / servers, stalenessMs };
+  }
+
+  it('are written every second', async () => {
+    const { perServer, stalenessMs } = await count(10);
+    expect(perServer).toBeCloseTo(30, 0);
+    expect(stalenessMs).toBeLessThanOrEqual(1000);
+  });
+
+  it('are written every N/10 s by N > 10 servers, so that a watch gets 10 a second', async () => {
+    const { perServer, stalenessMs } = await count(30);
+    expect(perServer).toBeCloseTo(10, 0);
+    expect(stalenessMs).toBeLessThanOrEqual(3000);
+    expect(server(0).store.listProblems()).toEqual([]);
+  });
+
+  it('stop when etcd cannot be reached, and the staleness grows', async () => {
+    server(0).link.isCut = true;
+    await advance(clock, 60_000);
+    expect(server(0).store.stalenessMs).toBeGreaterThanOrEqual(60_000);
+    expect(server(0).store.isConnected).toBe(false);
+    server(0).link.isCut = false;
+    await advance(clock, 5000);
+    expect(server(0).store.stalenessMs).toBeLessThan(1500);
+    expect(server(0).store.isConnected).toBe(true);
+  });
+});
+
 describe('a watch', () => {
   it('that goes silent is opened again, because the marker of the server does not come back', async () => {
     await registerAtEach();
@@ -228,6 +351,27 @@ describe('a watch', () => {
     server(0).link.isCut = false;
     await advance(clock, 5000);
     expect(showStates(0)).toEqual({ r0: 'ready', r2: 'ready', r5: 'ready' });
+  });
+});
+
+describe('a complete list', () => {
+  const listStates = ({ shown }: SimulatedStore): string[] =>
+    [...shown.values()].map((one) => `${one.replica.id} ${one.state}`).sort();
+
+  it('arrives in pages, while its records change', async () => {
+    for (let n = 0; n < 1500; n++) server(0).put(registration(`l${n}`, replica(`r${n}`, { model: 'a' })));
+    await advance(clock, 3000);
+    const late = new SimulatedStore(etcd, clock, 4);
+    late.link.delayMs = () => 20;
+    void late.store.start();
+    for (let n = 0; n < 1500; n += 50) {
+      await advance(clock, 2);
+      server(0).end(`r${n}` as ReplicaId);
+      void server(0).store.change(registration(`l${n + 1}`, replica('')).lease, { state: 'unready' });
+    }
+    await advance(clock, 2000);
+    expect(late.shown.size).toBe(1470);
+    expect(listStates(late)).toEqual(listStates(server(0)));
   });
 });
 
@@ -304,4 +448,38 @@ it('writes at most 100 records at once, and a change that follows at once only o
   await advance(clock, 100);
   expect(etcd.revision - before).toBe(3n);
   expect(server(1).shown.size).toBe(250);
+});
+
+it('sends batches at least 20 ms apart after a batch of several writes, and a single write at once', async () => {
+  const register = async (ids: readonly string[]): Promise<number> => {
+    const before = etcd.requests.length;
+    for (const id of ids) server(0).put(registration(`lease-${id}`, replica(id)));
+    await advance(clock, 1);
+    return etcd.requests.length - before;
+  };
+  expect(await register(['alone'])).toBe(1);
+  expect(await register(['alone-too'])).toBe(1);
+  expect(await register(['together-1', 'together-2'])).toBe(1);
+  const before = etcd.requests.length;
+  for (let n = 0; n < 199; n++) await register([`r${n}`]);
+  // With the markers of three servers.
+  expect(etcd.requests.length - before).toBeLessThan(10 + 3);
+  await advance(clock, 20);
+  expect(server(1).shown.size).toBe(4 + 199);
+  expect(await register(Array.from({ length: 100 }, (_, n) => `full-${n}`))).toBe(1);
+});
+
+it('writes at most 1 MiB at once, also when it writes large records again', async () => {
+  const large = Array.from({ length: 2000 }, (_, n) => ({ model: `${n}`.padStart(100, 'x') }));
+  const all = Array.from({ length: 9 }, (_, n) => registration(`l${n}`, replica(`r${n}`, ...large)));
+  etcd.requests.length = 0;
+  for (const one of all) server(0).put(one);
+  await advance(clock, 1000);
+  for (const { lease } of all) void server(0).store.change(lease, { state: 'draining' });
+  await advance(clock, 1000);
+  expect(showStates(1)).toEqual(Object.fromEntries(all.map((one) => [one.replica.id, 'draining'])));
+  const sizes = etcd.requests.map(({ bytes }) => bytes).filter((bytes) => bytes > 1000);
+  expect(Math.max(...sizes)).toBeLessThanOrEqual(1024 * 1024);
+  // Four new records in a batch; two that are written again, because their values are in it twice.
+  expect(sizes).toHaveLength(3 + 5);
 });

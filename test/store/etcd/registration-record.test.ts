@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
-import { asInstanceId } from '../../../src/core/ids.js';
+import { SerializedReplica } from '../../../src/api/serialized-replica.js';
+import { asInstanceId, asLeaseId, asServerId } from '../../../src/core/ids.js';
 import type { Registration } from '../../../src/core/replica.js';
 import {
   parseRecord,
@@ -8,6 +9,7 @@ import {
   serializeRecord,
 } from '../../../src/store/etcd/registration-record.js';
 import { registration, replica } from '../../support/replicas.js';
+import { measureRetainedBytes } from '../../support/retained-memory.js';
 
 const plain: RegistrationRecord = {
   registration: registration('digest', replica('r1', { model: 'a' })),
@@ -17,6 +19,7 @@ const plain: RegistrationRecord = {
 const full: RegistrationRecord = {
   registration: {
     ...registration('digest', replica('r"ä/1', { model: 'a', n: 1 }, { type: 'chat' })),
+    ownerUrl: 'http://10.0.0.1:8080',
     instance: { id: asInstanceId('p'), seq: 7, startedMs: 5 },
     state: 'suspect',
     sinceEpochMs: 1_700_000_000_000,
@@ -46,4 +49,16 @@ it('keeps unknown members and the spelling of numbers when it replaces a cordon'
   expect(replaceCordon(text, { cordoned: false, reason: '', atMs: 8 })).toBe(
     '{"format":"1.9","replica_id":"r1","capabilities":[{"ctx":1.0}],"new":{"a":[1e3]},"cordon":{"cordoned":false,"reason":"","at":8}}',
   );
+});
+
+it('keeps no reference to the text that it has read', () => {
+  const reason = 'x'.repeat(10_000);
+  const long = { ...full.registration, lease: asLeaseId('d'.repeat(43)), owner: asServerId('o'.repeat(36)) };
+  const instance = { id: asInstanceId('i'.repeat(36)), seq: 1, startedMs: 5 };
+  const text = serializeRecord({ ...full, registration: { ...long, instance, cordon: undefined } });
+  const texts = Array.from({ length: 100 }, (_, n) => Buffer.from(text.replace(/}$/, `,"unknown":"${n}${reason}"}`)));
+  const bytes = measureRetainedBytes(() =>
+    texts.map((one) => parseRecord(one.toString(), (of) => new SerializedReplica(of))),
+  );
+  expect(bytes / texts.length).toBeLessThan(reason.length / 2);
 });

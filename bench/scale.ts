@@ -1,0 +1,298 @@
+/**
+ * Measures API servers that share a registry in etcd: the time until a change is at another server, compared with a bare watch of
+ * etcd; registrations; the start of a server and a complete list; memory and CPU of the servers, their watchers and etcd; and
+ * `GET /route` compared with a server without etcd. One etcd member and all processes run on this machine. Needs etcd.
+ */
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { EtcdProcess, findEtcdProblem } from '../test/support/etcd-process.js';
+import { ask, getBuiltCommand, type Started, start } from './child-process.js';
+import { computeMedian, computeMedianRatio, computeQuantile, readMonotonicUs, roundFigure } from './figures.js';
+import type { Memory } from './own-usage.js';
+import { getProjectPath } from './project-file.js';
+import { type Row, report } from './report.js';
+import { compareRouteCosts, measureRouteCost, type RouteCost } from './route-round.js';
+import type { RelistCost, ScaleChanges, Timed } from './scale-server.js';
+
+const SIZES = [10_000, 100_000];
+const PROPAGATION_SIZE = 10_000;
+const CHANGES: ScaleChanges = { perSecond: 100, durationMs: 5000 };
+const ROUNDS = 3;
+/** Processes of each kind that are measured with `GET /route`. */
+const ROUTE_PROCESSES = 16;
+const IDLE_MS = 10_000;
+const WATCHERS = 1000;
+
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+const toPercent = (cpuMs: number, durationMs: number): number => roundFigure((cpuMs / durationMs) * 100);
+const toBytes = (kilobytes: string | undefined): number => Number(kilobytes) * 1024;
+
+/** A process with an API server. */
+interface Server extends Started {
+  readonly port: number;
+}
+
+/** CPU time of processes, in ms. */
+interface CpuTimes {
+  readonly holder: number;
+  readonly mirror: number;
+  readonly etcd: number;
+}
+
+async function startServer(endpoint: string, count: number, core?: number): Promise<Server> {
+  const options = core === undefined ? {} : { core };
+  const started = await start(getBuiltCommand('scale-server', endpoint, String(count)), options);
+  return { ...started, port: Number(started.line) };
+}
+
+async function waitForCount(server: Server, count: number): Promise<void> {
+  while ((await ask<number>(server, 'count')) < count) await sleep(20);
+}
+
+/** Returns the CPU time that a process has used, in ms. The kernel counts it in hundredths of a second. */
+function readCpuMs(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /, '')
+    .split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
+function readResidentBytes(pid: number): number {
+  return toBytes(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+}
+
+/** A shared registry: a server that granted all leases, another one, and etcd. */
+class Setup {
+  readonly etcd: EtcdProcess;
+  readonly holder: Server;
+  readonly mirror: Server;
+
+  private constructor(etcd: EtcdProcess, holder: Server, mirror: Server) {
+    this.etcd = etcd;
+    this.holder = holder;
+    this.mirror = mirror;
+  }
+
+  static async start(count: number): Promise<Setup> {
+    const etcd = await EtcdProcess.start({ isDurable: true, args: ['--quota-backend-bytes=4294967296'] });
+    const holder = await startServer(etcd.endpoint, count);
+    const mirror = await startServer(etcd.endpoint, 0);
+    await ask(holder, 'load');
+    await waitForCount(mirror, count);
+    return new Setup(etcd, holder, mirror);
+  }
+
+  async readCpuTimes(): Promise<CpuTimes> {
+    return {
+      holder: await ask<number>(this.holder, 'cpuMs'),
+      mirror: await ask<number>(this.mirror, 'cpuMs'),
+      etcd: readCpuMs(this.etcd.pid),
+    };
+  }
+
+  /** Measures the CPU of the three processes while `run` runs, in percent of a core. */
+  async measureCpu(run: () => Promise<unknown>): Promise<CpuTimes> {
+    const [before, startUs] = [await this.readCpuTimes(), readMonotonicUs()];
+    await run();
+    const [after, durationMs] = [await this.readCpuTimes(), (readMonotonicUs() - startUs) / 1000];
+    return {
+      holder: toPercent(after.holder - before.holder, durationMs),
+      mirror: toPercent(after.mirror - before.mirror, durationMs),
+      etcd: toPercent(after.etcd - before.etcd, durationMs),
+    };
+  }
+
+  async stop(): Promise<void> {
+    for (const { child } of [this.holder, this.mirror]) child.kill('SIGKILL');
+    await this.etcd.kill();
+  }
+}
+
+/** Measures the times from changes at one server until the other has them, in ms. */
+async function measureDelays({ holder, mirror }: Setup, changes: ScaleChanges): Promise<number[]> {
+  await ask(mirror, 'arrivals');
+  const changedAtUs = new Map(await ask<Timed[]>(holder, 'change', changes));
+  await sleep(1000);
+  const arrivals = await ask<Timed[]>(mirror, 'arrivals');
+  if (arrivals.length !== changedAtUs.size) throw new Error(`${changedAtUs.size} changes, ${arrivals.length} arrivals`);
+  return arrivals.map(([n, atUs]) => (atUs - (changedAtUs.get(n) as number)) / 1000);
+}
+
+/** Compares the propagation of changes with a bare watch, in alternating rounds. */
+async function measurePropagation(): Promise<Row[]> {
+  const setup = await Setup.start(PROPAGATION_SIZE);
+  const store: number[][] = [];
+  const bare: number[][] = [];
+  await ask(setup.mirror, 'watchBareKeys');
+  for (let round = 0; round < ROUNDS; round++) {
+    bare.push(await measureDelays(setup, { ...CHANGES, bare: true }));
+    store.push(await measureDelays(setup, CHANGES));
+  }
+  await setup.stop();
+  const ratio = (fraction: number): number => {
+    const quantiles = (rounds: number[][]): number[] => rounds.map((delays) => computeQuantile(delays, fraction));
+    return roundFigure(computeMedianRatio(quantiles(store), quantiles(bare)));
+  };
+  const toRow = (what: string, rounds: number[][]) => ({
+    what,
+    p50Ms: roundFigure(computeMedian(rounds.flat())),
+    p99Ms: roundFigure(computeQuantile(rounds.flat(), 0.99)),
+  });
+  return [
+    { ...toRow('a change at one server, seen by another', store), p50OfBare: ratio(0.5), p99OfBare: ratio(0.99) },
+    toRow('a bare write and watch of etcd', bare),
+  ];
+}
+
+/** Measures servers with this many records. */
+async function measureSize(count: number): Promise<Row> {
+  const setup = await Setup.start(count);
+  const { holder, mirror, etcd } = setup;
+  await sleep(2000);
+  const startMs = await measureStart(etcd, count);
+  const relist = await ask<RelistCost>(mirror, 'relist');
+  const idle = await setup.measureCpu(() => sleep(IDLE_MS));
+  const busy = await setup.measureCpu(() => ask(holder, 'change', { ...CHANGES, durationMs: IDLE_MS }));
+  const [holderMemory, mirrorMemory] = [await ask<Memory>(holder, 'memory'), await ask<Memory>(mirror, 'memory')];
+  const [status] = JSON.parse(await etcd.control('endpoint', 'status', '-w', 'json'));
+  const row = {
+    what: `${count} records`,
+    startMs: roundFigure(startMs),
+    relistMs: roundFigure(relist.tookMs),
+    relistCpuMs: roundFigure(relist.cpuMs),
+    relistStallMs: roundFigure(relist.stallMs),
+    holderHeapBytes: holderMemory.heap,
+    mirrorHeapBytes: mirrorMemory.heap,
+    mirrorResidentBytes: mirrorMemory.resident,
+    idleHolderCpuPercent: idle.holder,
+    idleMirrorCpuPercent: idle.mirror,
+    idleEtcdCpuPercent: idle.etcd,
+    busyHolderCpuPercent: busy.holder,
+    busyMirrorCpuPercent: busy.mirror,
+    busyEtcdCpuPercent: busy.etcd,
+    etcdResidentBytes: readResidentBytes(etcd.pid),
+    etcdDatabaseBytes: Number(status.Status.dbSize),
+  };
+  await setup.stop();
+  return row;
+}
+
+/** Starts the binary with a registry in this etcd. The line ends with its URL. */
+function startBinary({ address }: EtcdProcess): Promise<Started> {
+  const options = ['--log-level', 'error', '--port', '0', '--store', `${address}/scale`];
+  return start([process.execPath, getProjectPath('bin/anyserve.js'), 'serve', ...options], { until: /listening on/ });
+}
+
+/** Measures the time from the start of the binary until it answers with all records, in ms. */
+async function measureStart(etcd: EtcdProcess, count: number): Promise<number> {
+  const startUs = readMonotonicUs();
+  const server = await startBinary(etcd);
+  const url = server.line.split(' ').at(-1);
+  const readPage = async (path: string): Promise<Response> => fetch(`${url}${path}`).catch(() => Response.error());
+  while (!(await readPage('/readyz')).ok) await sleep(10);
+  const durationMs = (readMonotonicUs() - startUs) / 1000;
+  const { replicas } = (await (await readPage('/registry')).json()) as { replicas: unknown[] };
+  if (replicas.length !== count) throw new Error(`a server is ready with ${replicas.length} of ${count} records`);
+  server.child.kill('SIGKILL');
+  return durationMs;
+}
+
+/** Measures 10,000 registrations over HTTP at a real server, until another one lists all. */
+async function measureRegistrations(count: number): Promise<Row> {
+  const etcd = await EtcdProcess.start({ isDurable: true });
+  const server = await startBinary(etcd);
+  const mirror = await startServer(etcd.endpoint, 0);
+  const holder = await start(getBuiltCommand('lease-holder'));
+  const startUs = readMonotonicUs();
+  const port = Number(server.line.split(':').at(-1));
+  const grantedMs = await ask<number>(holder, 'open', { port, count, atOnce: 1000 });
+  await waitForCount(mirror, count);
+  const listedMs = (readMonotonicUs() - startUs) / 1000;
+  for (const { child } of [server, mirror, holder]) child.kill('SIGKILL');
+  await etcd.kill();
+  return { what: `${count} registrations`, grantedMs: roundFigure(grantedMs), listedMs: roundFigure(listedMs) };
+}
+
+/** Measures what watchers cost a server whose changes come from another one. */
+async function measureWatchers(): Promise<Row> {
+  const setup = await Setup.start(PROPAGATION_SIZE);
+  const { holder, mirror } = setup;
+  const change = (): Promise<unknown> => ask(holder, 'change', { ...CHANGES, durationMs: IDLE_MS });
+  const without = await setup.measureCpu(change);
+  const before = await ask<Memory>(mirror, 'memory');
+  const watchers = await start(getBuiltCommand('watch-holder'));
+  await ask(watchers, 'open', { port: mirror.port, count: WATCHERS });
+  // Snapshots are released 2 s after they were made.
+  await sleep(3000);
+  const after = await ask<Memory>(mirror, 'memory');
+  const watched = await setup.measureCpu(change);
+  watchers.child.kill('SIGKILL');
+  await setup.stop();
+  return {
+    what: `${WATCHERS} watchers, 100 changes/s`,
+    cpuPercent: roundFigure(watched.mirror - without.mirror),
+    heapBytesEach: Math.round((after.heap - before.heap) / WATCHERS),
+    residentBytesEach: Math.round((after.resident - before.resident) / WATCHERS),
+  };
+}
+
+/** Starts a server and measures its lookups. `load` lets it get its replicas. */
+async function measureRouteProcess(endpoint: string, load: (server: Server) => Promise<unknown>): Promise<RouteCost> {
+  const server = await startServer(endpoint, PROPAGATION_SIZE, 0);
+  await load(server);
+  const cost = await measureRouteCost(server.child.pid as number, server.port, PROPAGATION_SIZE);
+  server.child.kill('SIGKILL');
+  return cost;
+}
+
+/**
+ * Compares `GET /route` of a server that shares a registry with one that doesn't. Two processes of the same kind differ by more than
+ * the two kinds do, so there are several of each, in turn.
+ */
+async function measureRoute(): Promise<Row> {
+  const setup = await Setup.start(PROPAGATION_SIZE);
+  spawnSync('taskset', ['-cp', '1', String(process.pid)]);
+  const shared: RouteCost[] = [];
+  const alone: RouteCost[] = [];
+  for (let turn = 0; turn < ROUTE_PROCESSES; turn++) {
+    const inTurn = [
+      async () =>
+        shared.push(await measureRouteProcess(setup.etcd.endpoint, (one) => waitForCount(one, PROPAGATION_SIZE))),
+      async () => alone.push(await measureRouteProcess('memory', (one) => ask(one, 'load'))),
+    ];
+    for (const run of turn % 2 === 0 ? inTurn : inTurn.reverse()) await run();
+  }
+  await setup.stop();
+  const { perSecond, cpuUs, rateOfBase, cpuOfBase } = compareRouteCosts(shared, alone);
+  return {
+    what: 'GET /route, 10000 replicas',
+    perSecond: Math.round(perSecond),
+    ofMemoryStore: roundFigure(rateOfBase),
+    cpuUs: roundFigure(cpuUs),
+    cpuOfMemoryStore: roundFigure(cpuOfBase),
+  };
+}
+
+/** The parts of the benchmark, by name. All are measured unless some are named. */
+const PARTS: Readonly<Record<string, () => Promise<Row[]>>> = {
+  propagation: measurePropagation,
+  registrations: async () => [await measureRegistrations(10_000)],
+  watchers: async () => [await measureWatchers()],
+  ...Object.fromEntries(SIZES.map((count) => [String(count), async () => [await measureSize(count)]])),
+  // The last one, because it keeps this process on one core.
+  route: async () => [await measureRoute()],
+};
+
+const problem = findEtcdProblem();
+if (problem !== undefined) throw new Error(problem);
+const names = process.argv.slice(2);
+const rows: Row[] = [];
+for (const [name, measure] of Object.entries(PARTS)) {
+  if (names.length === 0 || names.includes(name)) rows.push(...(await measure()));
+}
+report({
+  name: 'scale',
+  rows,
+  compared: { p99OfBare: 'less', listedMs: 'less', startMs: 'less', relistCpuMs: 'less', cpuOfMemoryStore: 'less' },
+});
+process.exit();

@@ -1,0 +1,109 @@
+import type { TableDiscovery } from '../client/balancing/table-discovery.js';
+import { toOpenaiError } from '../client/http-calls/call-error.js';
+import { createUnknownModelError, isTooLong } from '../client/http-calls/model-list.js';
+import type { OpenaiError } from '../client/http-calls/openai-error.js';
+import type { ModelFleet } from '../client/model-fleet.js';
+import { AnyserveError } from '../core/errors.js';
+import { quote } from '../core/quoting.js';
+import type { Aliases } from './aliases.js';
+import type { CallBackend } from './call-backend.js';
+import type { CallPath } from './call-paths.js';
+import { type Caller, type Steering, SteeringHeaders } from './steering.js';
+
+/** Options of {@link ModelRoutes}. */
+export interface ModelRoutesOptions {
+  readonly fleet: ModelFleet;
+  /** Ways of calling replicas, the preferred one first. */
+  readonly backends: readonly CallBackend[];
+  readonly aliases: Aliases;
+}
+
+/** The replicas of a model that a backend can call. */
+export interface CallRoute {
+  /** Name of the model at the replicas. */
+  readonly target: string;
+  readonly backend: CallBackend;
+  readonly discovery: TableDiscovery;
+}
+
+/** Finds the replicas that can take a call: those of the requested model, or of the models that an alias stands for. */
+export class ModelRoutes {
+  readonly #options: ModelRoutesOptions;
+  readonly #steering = new SteeringHeaders();
+
+  constructor(options: ModelRoutesOptions) {
+    this.#options = options;
+  }
+
+  /** Reads which replicas a request wants. */
+  readSteering(rawHeaders: readonly string[], caller: Caller): Steering | { readonly problem: string } {
+    return this.#steering.read(rawHeaders, caller);
+  }
+
+  isAlias(name: string): boolean {
+    return this.#options.aliases.has(name);
+  }
+
+  /** Lists the models that a name stands for, in the order in which they are tried. */
+  listTargets(name: string): readonly string[] {
+    return this.#options.aliases.get(name) ?? [name];
+  }
+
+  /**
+   * Lists the routes to a model, in the order in which they are tried. For a model without any replica, it is the first backend,
+   * which waits for replicas after the start of an API server.
+   */
+  list(path: CallPath, target: string, steering: Steering): readonly CallRoute[] {
+    const routes = this.#listAll(target, steering);
+    const found = routes.filter(({ discovery }) => discovery.count > 0);
+    return (found.length > 0 ? found : routes.slice(0, 1)).filter(({ backend }) => backend.supports(path));
+  }
+
+  /** Returns whether exactly one replica with an HTTP endpoint has one of the models, at most. */
+  hasOneEngine(targets: readonly string[], steering: Steering): boolean {
+    const counts = targets.map((target) => {
+      const routes = this.#listAll(target, steering).filter(({ backend }) => backend.protocol === 'http');
+      return routes.reduce((sum, { discovery }) => sum + discovery.count, 0);
+    });
+    return Math.max(0, ...counts) === 1;
+  }
+
+  /** Returns whether a replica offers a model to a caller. */
+  isOffered(model: string, caller: Caller): boolean {
+    if (isTooLong(model)) return false;
+    const steering = this.readSteering([], caller);
+    return !('problem' in steering) && this.#isMatched(model, steering);
+  }
+
+  /** Returns whether a name is that of a model which is offered to a caller, or an alias of one. */
+  isNamed(name: string, caller: Caller): boolean {
+    return this.listTargets(name).some((model) => this.isOffered(model, caller));
+  }
+
+  /** Creates the error for a name that stands for no model which is offered to a caller. */
+  createUnknownModelError(model: string, caller: Caller): OpenaiError {
+    return createUnknownModelError(model, this.#options.fleet.listModels(), (name) => this.isOffered(name, caller));
+  }
+
+  /** Creates the error for a call without a match: the name stands for no model, or the request's headers exclude all replicas. */
+  createNoMatchError(name: string, rawHeaders: readonly string[], caller: Caller): OpenaiError | undefined {
+    if (!this.isNamed(name, caller)) return this.createUnknownModelError(name, caller);
+    const steering = this.readSteering(rawHeaders, caller);
+    if ('problem' in steering || this.listTargets(name).some((target) => this.#isMatched(target, steering)))
+      return undefined;
+    const message = `no replica of the model ${quote(name)} matches the X-Anyserve headers of the request`;
+    return toOpenaiError(new AnyserveError('no_match', message), 0);
+  }
+
+  #isMatched(target: string, steering: Steering): boolean {
+    return this.#listAll(target, steering).some(({ discovery }) => discovery.count > 0);
+  }
+
+  #listAll(target: string, { conditions, text }: Steering): readonly CallRoute[] {
+    const { fleet, backends } = this.#options;
+    return backends.map((backend) => {
+      const discovery = fleet.getDiscovery(target, backend.protocol, conditions, text);
+      return { target, backend, discovery };
+    });
+  }
+}

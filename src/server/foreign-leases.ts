@@ -1,0 +1,92 @@
+import type { Request, Response } from 'express';
+import { FORWARDED_HEADER, OWNER_HEADER } from '../api/lease-owner.js';
+import type { LeaseId } from '../core/ids.js';
+import type { Events, ServerEvent } from '../core/ports.js';
+import type { RegistryAccess } from '../core/registry-access.js';
+import type { Registration } from '../core/replica.js';
+import { type JsonResponse, sendJson } from '../http/json-response.js';
+import { createErrorResponse, sendError } from './error-response.js';
+import type { LeaseForwarder, LeaseRequest } from './lease-forwarder.js';
+
+/** Dependencies of {@link ForeignLeases}. */
+export interface ForeignLeasesOptions {
+  readonly registry: Pick<RegistryAccess, 'id' | 'locateLease'>;
+  readonly events: Events<ServerEvent>;
+  /** Undefined if no other server has leases. */
+  readonly forwarder?: Pick<LeaseForwarder, 'forward'> | undefined;
+}
+
+/** The responses to a request for a lease that has ended. */
+export type EndedLeaseResponses = Readonly<Record<'superseded' | 'unknown', JsonResponse>>;
+
+const RETRY_SOON_HEADERS = { 'retry-after': '1' };
+
+const sendUnsettled = createErrorResponse(
+  'unavailable',
+  'this API server cannot find out at present whether another one has the lease',
+  RETRY_SOON_HEADERS,
+);
+
+/**
+ * Handles requests for leases that this API server has not granted. If another one has the lease, the response is that server's
+ * response, or 503. A 404 would make the replica register again.
+ */
+export class ForeignLeases {
+  readonly #options: ForeignLeasesOptions;
+
+  constructor(options: ForeignLeasesOptions) {
+    this.#options = options;
+  }
+
+  /** Finds the registration of a lease whose owner can be asked. If there is none, sends the response and resolves to undefined. */
+  async find(
+    request: Request,
+    response: Response,
+    lease: LeaseId,
+    endedResponses: EndedLeaseResponses,
+  ): Promise<Registration | undefined> {
+    const location = await this.#options.registry.locateLease(lease);
+    switch (location.kind) {
+      case 'elsewhere':
+        if (request.headers[FORWARDED_HEADER] === undefined) return location.registration;
+        // The owner's URL leads to this server, for example because the owner was replaced. A second hop could be a loop.
+        sendUnavailable(response, 'another API server granted this lease', location.registration);
+        return undefined;
+      case 'superseded':
+      case 'unknown':
+        endedResponses[location.kind](response);
+        return undefined;
+      // The lease was not here when the request arrived.
+      case 'here':
+      case 'unsettled':
+        sendUnsettled(response);
+        return undefined;
+      default:
+        return location satisfies never;
+    }
+  }
+
+  /** Forwards a request to the owner of its lease, and sends the owner's response. */
+  async forward(response: Response, registration: Registration, request: LeaseRequest): Promise<void> {
+    const { registry, events, forwarder } = this.#options;
+    const { ownerUrl } = registration;
+    if (!forwarder || ownerUrl === undefined) {
+      return sendUnavailable(response, 'the API server that granted this lease has not reported its URL', registration);
+    }
+    const outcome = await forwarder.forward(ownerUrl, request, registry.id);
+    if (outcome.kind === 'response') {
+      const { status, body, retryAfter } = outcome;
+      return sendJson(response, status, body, retryAfter === undefined ? {} : { 'retry-after': retryAfter });
+    }
+    events.emit({ kind: 'forwarding_failed', owner: ownerUrl, error: outcome.reason });
+    sendUnavailable(response, 'the API server that granted this lease cannot be asked', registration);
+  }
+}
+
+/** Sends 503 with the URL of the owner, which tells a registrant that this server is not the owner. */
+function sendUnavailable(response: Response, detail: string, { ownerUrl }: Registration): void {
+  sendError(response, 'unavailable', detail, {
+    ...RETRY_SOON_HEADERS,
+    ...(ownerUrl !== undefined && { [OWNER_HEADER]: ownerUrl }),
+  });
+}

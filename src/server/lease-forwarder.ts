@@ -1,0 +1,130 @@
+import { REGISTRY_HEADER } from '../api/instance-json.js';
+import { FORWARDED_HEADER, parseOwnerUrl } from '../api/lease-owner.js';
+import { getErrorMessage } from '../core/errors.js';
+import type { LeaseId, RegistryId } from '../core/ids.js';
+import type { Clock } from '../core/ports.js';
+import { explainTlsError } from '../core/tls.js';
+import type { HttpConnections, HttpResponse } from '../http/http-client.js';
+
+/** A request for a lease. */
+export interface LeaseRequest {
+  readonly method: 'PUT' | 'DELETE';
+  readonly lease: LeaseId;
+  /** Undefined: no body. */
+  readonly body?: string | undefined;
+}
+
+/** The response of the API server that has the lease, or why there is none. */
+export type ForwardOutcome =
+  | {
+      readonly kind: 'response';
+      readonly status: number;
+      readonly body: string;
+      /** The header `retry-after`. */
+      readonly retryAfter: string | undefined;
+    }
+  | { readonly kind: 'failed'; readonly reason: string };
+
+/** Dependencies of a {@link LeaseForwarder}. */
+export interface LeaseForwarderOptions {
+  readonly connections: Pick<HttpConnections, 'send' | 'readText' | 'close'>;
+  readonly clock: Clock;
+  /** Returns the token for other API servers. Default: none. */
+  readonly token?: (() => string) | undefined;
+  /** Whether to send requests only over TLS, because this server uses it too. */
+  readonly requiresTls: boolean;
+}
+
+/** Timeout for a forwarded request and its response, in ms. */
+const TIMEOUT_MS = 1000;
+
+/** Maximum size of a response, in bytes. A 422 response repeats parts of the request. */
+const MAX_RESPONSE_BYTES = 256 * 1024;
+
+/** Maximum number of forwarded requests without a response, and so of connections: to all servers, and to one that can be frozen. */
+const MAX_REQUESTS = 1000;
+const MAX_REQUESTS_PER_OWNER = 250;
+
+/** Statuses that are about the lease or the request. Any other says that the owner does not accept requests of this server. */
+const RELAYED_STATUSES: ReadonlySet<number> = new Set([200, 404, 409, 413, 422, 429, 503]);
+
+/** Forwards requests for leases to the API servers that granted them. */
+export class LeaseForwarder {
+  readonly #options: LeaseForwarderOptions;
+  /** Number of requests without a response, by the URL of the owner. */
+  readonly #requests = new Map<string, number>();
+  #total = 0;
+
+  constructor(options: LeaseForwarderOptions) {
+    this.#options = options;
+  }
+
+  /** Forwards a request to an owner of the same registry, and resolves within 1 s. */
+  async forward(ownerUrl: string, request: LeaseRequest, registry: RegistryId | undefined): Promise<ForwardOutcome> {
+    const problem = this.#findProblem(ownerUrl);
+    if (problem !== undefined) return { kind: 'failed', reason: problem };
+    this.#count(ownerUrl, 1);
+    const timeout = new AbortController();
+    const cancelTimeout = this.#options.clock.schedule(TIMEOUT_MS, () => timeout.abort(), { background: true });
+    try {
+      return await this.#exchange(ownerUrl, request, registry, timeout.signal);
+    } catch (error) {
+      const reason = explainTlsError(error) ?? getErrorMessage(error);
+      return { kind: 'failed', reason: timeout.signal.aborted ? 'no response within 1 s' : reason };
+    } finally {
+      cancelTimeout();
+      this.#count(ownerUrl, -1);
+    }
+  }
+
+  close(): void {
+    this.#options.connections.close();
+  }
+
+  #findProblem(ownerUrl: string): string | undefined {
+    const url = parseOwnerUrl(ownerUrl);
+    if (!url) return 'its record has no valid URL';
+    if (this.#options.requiresTls && url.protocol !== 'https:') return 'it does not use TLS, but this server does';
+    const isBusy = (this.#requests.get(ownerUrl) ?? 0) >= MAX_REQUESTS_PER_OWNER;
+    return isBusy || this.#total >= MAX_REQUESTS ? 'too many forwarded requests have no response yet' : undefined;
+  }
+
+  #count(ownerUrl: string, difference: 1 | -1): void {
+    this.#total += difference;
+    const count = (this.#requests.get(ownerUrl) ?? 0) + difference;
+    if (count > 0) this.#requests.set(ownerUrl, count);
+    else this.#requests.delete(ownerUrl);
+  }
+
+  async #exchange(
+    ownerUrl: string,
+    { method, lease, body }: LeaseRequest,
+    registry: RegistryId | undefined,
+    signal: AbortSignal,
+  ): Promise<ForwardOutcome> {
+    const { connections, token } = this.#options;
+    const authorization = token ? { authorization: `Bearer ${token()}` } : {};
+    const response = await connections.send({
+      method,
+      url: `${ownerUrl}/leases/${encodeURIComponent(lease)}`,
+      headers: { 'content-type': 'application/json', [FORWARDED_HEADER]: '1', ...authorization },
+      ...(body !== undefined && { body }),
+      headTimeoutMs: TIMEOUT_MS,
+      signal,
+      isBackground: true,
+    });
+    const text = await connections.readText(response, TIMEOUT_MS, MAX_RESPONSE_BYTES);
+    const { status, headers } = response;
+    const problem = findRefusal(response, registry);
+    if (problem !== undefined) return { kind: 'failed', reason: problem };
+    return { kind: 'response', status, body: text, retryAfter: headers['retry-after'] };
+  }
+}
+
+/** Returns why a response is not that of the lease's owner; undefined if it is. */
+function findRefusal({ status, headers }: HttpResponse, registry: RegistryId | undefined): string | undefined {
+  if (headers[REGISTRY_HEADER] !== registry) return 'an API server of another registry responds there';
+  if (RELAYED_STATUSES.has(status)) return undefined;
+  const isAboutToken = status === 401 || status === 403;
+  return isAboutToken ? 'it does not accept the peer token of this server' : `it responds with status ${status}`;
+}
