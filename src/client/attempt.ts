@@ -67,6 +67,7 @@ export class Attempt<Channel extends CallChannel = CallChannel> implements Watch
   readonly timeoutMs: number;
   /** Number of the attempt within its call, from 1. */
   readonly #number: number;
+  position = 0;
   lastMessageAtMs: number;
   readonly #startedAtMs: number;
   #hasMessage = false;

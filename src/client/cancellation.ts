@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events';
+import { type ListElement, UnorderedList } from '../core/unordered-list.js';
 
 /**
  * A request to end an operation early, with the reason. It replaces AbortSignal for speed and memory: removing a listener
@@ -42,16 +43,18 @@ export class Cancellation {
 const NO_ATTEMPTS: readonly Cancellation[] = [];
 
 /** The cancellation of a call. Cancels every attempt of the call; cancelling one attempt does not affect the others. */
-export class CallCancellation extends Cancellation {
-  readonly #calls: Set<CallCancellation>;
+export class CallCancellation extends Cancellation implements ListElement {
+  position = 0;
+  readonly #calls: UnorderedList<CallCancellation>;
   /** Replaced, not changed: an array that grows reserves room for 16 more, and most calls have one attempt. */
   #attempts: readonly Cancellation[] = NO_ATTEMPTS;
   #unfollow = doNothing;
 
   /** Adds itself to the calls in progress. */
-  constructor(calls: Set<CallCancellation>) {
+  constructor(calls: UnorderedList<CallCancellation>) {
     super();
-    this.#calls = calls.add(this);
+    this.#calls = calls;
+    calls.add(this);
   }
 
   override cancel(reason: unknown): void {
@@ -94,7 +97,7 @@ export class CallCancellation extends Cancellation {
 
 /** The calls of a client that are in progress. They end when the client is closed. */
 export class ActiveCalls {
-  readonly #calls = new Set<CallCancellation>();
+  readonly #calls = new UnorderedList<CallCancellation>();
   #closed: { readonly reason: unknown } | undefined;
 
   /** Begins a call that the signal can cancel. After {@link close}, throws its reason. */

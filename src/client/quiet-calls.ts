@@ -1,10 +1,11 @@
 import type { AnyserveError } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
+import { type ListElement, UnorderedList } from '../core/unordered-list.js';
 import { BrokenConnectionError } from './connection-errors.js';
 import type { Discovery, Target } from './discovery.js';
 
 /** A call in progress at a replica. */
-export interface WatchedCall {
+export interface WatchedCall extends ListElement {
   readonly target: Target;
   /** Time of the replica's last message for this call, as `nowMs` of the clock. Initially the start of the call. */
   readonly lastMessageAtMs: number;
@@ -50,7 +51,7 @@ const WAIT_PER_LOOKUP_DURATION = 20;
  */
 export class QuietCallWatch {
   readonly #options: QuietCallWatchOptions;
-  readonly #calls = new Set<WatchedCall>();
+  readonly #calls = new UnorderedList<WatchedCall>();
   #cancelTimer: (() => void) | undefined;
   /** Keys of the replicas that are being checked. */
   readonly #checking = new Set<string>();
@@ -150,7 +151,7 @@ export class QuietCallWatch {
   /** Fails all quiet calls of the replica of a call. */
   #failQuietCalls({ target }: WatchedCall, reason: string): void {
     const key = getTargetKey(target);
-    for (const call of [...this.#calls]) {
+    for (const call of this.#calls) {
       if (getTargetKey(call.target) !== key || !this.#isQuiet(call)) continue;
       call.fail(new BrokenConnectionError('unavailable', `${target.endpoint}: ${reason}`));
     }

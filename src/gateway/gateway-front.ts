@@ -155,10 +155,6 @@ export class GatewayFront {
     });
   }
 
-  get callsInProgress(): number {
-    return this.#callsInProgress;
-  }
-
   /** Returns the metrics of this process. */
   readMetrics(): Promise<MetricsSnapshot> {
     return this.#metrics.read();

@@ -12,7 +12,6 @@ export interface GatewaySettings extends Pick<ListenerOptions, 'host' | 'port' |
 export interface Gateway {
   readonly url: string;
   readonly port: number;
-  readonly callsInProgress: number;
   /** Returns the metrics of this process. */
   readMetrics(): Promise<MetricsSnapshot>;
   /** Reports that it is not ready, lets calls arrive and finish for these times, and closes all connections. */
@@ -51,9 +50,6 @@ export async function startGateway(
   return {
     url: listener.url,
     port: listener.port,
-    get callsInProgress() {
-      return front.callsInProgress;
-    },
     readMetrics: () => front.readMetrics(),
     async close(drain = {}) {
       await front.drain(listener, drain);

@@ -3,6 +3,7 @@ import type { Cancellation } from '../client/cancellation.js';
 import { describeFailure } from '../client/http-calls/call-error.js';
 import { AnyserveError } from '../core/errors.js';
 import type { EndTrace } from '../core/ports.js';
+import type { ListElement } from '../core/unordered-list.js';
 import type { FinishedCall, TokenUsage } from '../telemetry/finished-call.js';
 import type { CallPath } from './call-paths.js';
 import type { Caller } from './steering.js';
@@ -11,7 +12,7 @@ import type { Caller } from './steering.js';
 export const ABORTED_STATUS = 499;
 
 /** A call in progress. */
-export class ModelCall {
+export class ModelCall implements ListElement {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly path: CallPath;
@@ -23,7 +24,6 @@ export class ModelCall {
   attempts = 0;
   /** Ends the trace of the call. */
   endTrace: EndTrace | undefined;
-  /** Index among the calls in progress. */
   position = 0;
   /** Whether it waits for a replica. */
   isWaiting = false;

@@ -10,12 +10,12 @@ import type { ModelFleet } from '../client/model-fleet.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Clock, EndTrace, Random } from '../core/ports.js';
 import { quote, truncateText } from '../core/quoting.js';
+import { UnorderedList } from '../core/unordered-list.js';
 import { type FinishedCall, toTraceResult } from '../telemetry/finished-call.js';
 import type { BodyBuffer } from './body-buffer.js';
 import type { OpenResponse } from './call-backend.js';
 import type { CallPath } from './call-paths.js';
 import { CallQueue, type QueueLimits } from './call-queue.js';
-import { CallsInProgress } from './calls-in-progress.js';
 import { ABORTED_STATUS, ModelCall } from './model-call.js';
 import type { CallRoute, ModelRoutes } from './model-routes.js';
 import { type RequestModel, readRequestModel, replaceModel } from './request-model.js';
@@ -50,7 +50,7 @@ const REPLICA_HEADER = 'x-anyserve-replica';
 export class ModelCalls {
   readonly #options: ModelCallsOptions;
   readonly #readTimeoutMs: number;
-  readonly #inProgress = new CallsInProgress();
+  readonly #inProgress = new UnorderedList<ModelCall>();
   readonly #queue: CallQueue;
 
   constructor(options: ModelCallsOptions) {
@@ -224,7 +224,7 @@ export class ModelCalls {
 
   #finish(call: ModelCall, status: number, responseBytes: number, error: unknown): void {
     const { onFinish, clock } = this.#options;
-    this.#inProgress.remove(call);
+    this.#inProgress.delete(call);
     const finished = call.describe(status, responseBytes, error, clock.nowMs());
     call.endTrace?.(toTraceResult(finished));
     onFinish(finished);

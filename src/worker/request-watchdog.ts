@@ -1,5 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import type { Clock } from '../core/ports.js';
+import { type ListElement, UnorderedList } from '../core/unordered-list.js';
 import type { GrpcJsCall } from './grpc-js-workarounds.js';
 
 /** Reads the requests of one call as they arrive. */
@@ -15,20 +16,16 @@ export interface RequestReader {
 /** Interval between two checks of the waiting calls, in ms. */
 const REQUEST_CHECK_INTERVAL_MS = 2000;
 
-/**
- * A watched call. Its references are cleared when the call ends: hash tables that a Set has outgrown still refer to their
- * entries, and a call that such a table keeps alive would make otherwise free garbage collections expensive.
- */
-interface WatchedCall {
-  call: GrpcJsCall | undefined;
-  reader: RequestReader | undefined;
+interface WatchedCall extends ListElement {
+  readonly call: GrpcJsCall;
+  readonly reader: RequestReader;
   readonly timeoutMs: number;
 }
 
 /** Ends open calls whose caller goes silent during a request. */
 export class RequestWatchdog {
   readonly #clock: Clock;
-  readonly #calls = new Set<WatchedCall>();
+  readonly #calls = new UnorderedList<WatchedCall>();
   #cancelTimer: (() => void) | undefined;
 
   constructor(clock: Clock) {
@@ -37,12 +34,10 @@ export class RequestWatchdog {
 
   /** Watches a call until its stream closes, and then releases its memory. */
   add(call: GrpcJsCall, reader: RequestReader, timeoutMs: number): void {
-    const watched: WatchedCall = { call, reader, timeoutMs };
+    const watched: WatchedCall = { call, reader, timeoutMs, position: 0 };
     this.#calls.add(watched);
     call.stream.once('close', () => {
       this.#calls.delete(watched);
-      watched.call = undefined;
-      watched.reader = undefined;
       reader.end();
     });
     this.#cancelTimer ??= this.#clock.schedule(REQUEST_CHECK_INTERVAL_MS, () => this.#checkCalls(), {
@@ -55,7 +50,7 @@ export class RequestWatchdog {
     this.#cancelTimer = undefined;
     const nowMs = this.#clock.nowMs();
     for (const { call, reader, timeoutMs } of this.#calls) {
-      if (!call || !reader?.isWaiting || nowMs - reader.lastProgressAtMs < timeoutMs) continue;
+      if (!reader.isWaiting || nowMs - reader.lastProgressAtMs < timeoutMs) continue;
       const details = `no more data of the request arrived within ${timeoutMs / 1000} s`;
       call.sendStatus({ code: status.DEADLINE_EXCEEDED, details });
     }

@@ -32,6 +32,7 @@ function startWatch({
   ): WatchedCall & { lastMessageAtMs: number } => {
     const made = {
       target,
+      position: 0,
       lastMessageAtMs: clock.nowMs(),
       isUnresponsive: async () => isUnresponsive,
       fail: (error: AnyserveError) => void failures.push(`${error.code} ${error.message}`),
