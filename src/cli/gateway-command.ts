@@ -7,7 +7,7 @@ import { clock } from '../system.js';
 import { parseChoice, parseDurationMs, parseWholeNumber } from './argument-parsers.js';
 import { CallLog } from './call-log.js';
 import { type Arguments, type Command, type CommandIo, getShutdownExitCode, waitForShutdown } from './command.js';
-import { YoungGeneration } from './gateway-heap.js';
+import { setOldGrowth, YoungGeneration } from './gateway-heap.js';
 import { printListening, runGatewayProcesses } from './gateway-processes.js';
 import { createLog, LOG_OPTIONS, LogLines } from './log-lines.js';
 import { readSelector, WHERE_OPTION } from './selector-options.js';
@@ -177,6 +177,7 @@ export const gatewayCommand: Command = {
     const link = processCount > 1 ? connectToPrimary(clock) : undefined;
     if (processCount > 1 && !link) return runGatewayProcesses(processCount, delayMs + maxMs, args, io);
     const nodeOptions = [...process.execArgv, io.env['NODE_OPTIONS'] ?? ''];
+    setOldGrowth(nodeOptions);
     const young = new YoungGeneration(nodeOptions);
     const { startHttpGateway } = await import('../compose-gateway.js');
     const calls = new CallLog(io.stderr, new LogLines(io, args), clock);
