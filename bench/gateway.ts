@@ -122,7 +122,7 @@ function toFigures(what: string, own: Samples, all: ReadonlyMap<string, Samples>
     roundFigure(computeMedianRatio(get(ours, name, figure), get(own, name, figure)));
   const speed = { perSecond32: median('few', 'perSecond'), perSecond256: median('many', 'perSecond') };
   if (what === 'direct') return { p50Us: median('sequential', 'p50Us'), ...speed };
-  return {
+  const figures = {
     p50Us: median('sequential', 'p50Us'),
     addedP50Us: added('p50Us'),
     addedP99Us: added('p99Us'),
@@ -137,6 +137,8 @@ function toFigures(what: string, own: Samples, all: ReadonlyMap<string, Samples>
     perSecond256OfThis: ofThis('many', 'perSecond'),
     largeCpuOfThis: ofThis('large', 'cpuUs'),
   };
+  // Leaves out the figures of a load in which no call finished.
+  return Object.fromEntries(Object.entries(figures).filter(([, figure]) => Number.isFinite(figure) && figure !== 0));
 }
 
 /** Measures by how many bytes the heap of the gateway grows with each call. */
