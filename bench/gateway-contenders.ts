@@ -96,15 +96,19 @@ async function startRival(rival: Rival, engine: string, port: number): Promise<C
   return run(rival.name, port, command, { headers: rival.createHeaders?.(engine), env: rival.env });
 }
 
-/** Starts a gateway with an API server at which the engine is registered. Keys and the log are on. */
-async function startOurs(engine: string, port: number, nodeOptions: readonly string[]): Promise<Contender> {
-  const serverPort = await findFreePort();
-  const server = `http://127.0.0.1:${serverPort}`;
-  const folder = mkdtempSync(join(tmpdir(), 'anyserve-bench-'));
-  const keyFile = join(folder, 'keys');
-  writeFileSync(keyFile, `bench ${KEY} steer\n`, { mode: 0o600 });
-  const others = [
-    await startUntil([...ANYSERVE, 'serve', '--port', String(serverPort)], {
+/** An API server at which an engine is registered. */
+export interface RegisteredEngine {
+  /** URL of the API server. */
+  readonly server: string;
+  stop(): Promise<void>;
+}
+
+/** Starts an API server, and a registrant for an engine. Both run on the core of the clients. */
+export async function registerEngine(engine: string): Promise<RegisteredEngine> {
+  const port = await findFreePort();
+  const server = `http://127.0.0.1:${port}`;
+  const processes = [
+    await startUntil([...ANYSERVE, 'serve', '--port', String(port)], {
       core: CLIENT_CORE,
       isReady: async () => (await fetch(`${server}/readyz`)).ok,
     }),
@@ -113,8 +117,22 @@ async function startOurs(engine: string, port: number, nodeOptions: readonly str
       isReady: async () => (await fetch(`${server}/route?model=${MODEL}`)).ok,
     }),
   ];
+  return {
+    server,
+    async stop() {
+      for (const each of processes) await stop(each);
+    },
+  };
+}
+
+/** Starts a gateway with an API server at which the engine is registered. Keys and the log are on. */
+async function startOurs(engine: string, port: number, nodeOptions: readonly string[]): Promise<Contender> {
+  const registered = await registerEngine(engine);
+  const folder = mkdtempSync(join(tmpdir(), 'anyserve-bench-'));
+  const keyFile = join(folder, 'keys');
+  writeFileSync(keyFile, `bench ${KEY} steer\n`, { mode: 0o600 });
   const [node, binary] = ANYSERVE;
-  const options = ['--port', String(port), '--server', server, '--key-file', keyFile];
+  const options = ['--port', String(port), '--server', registered.server, '--key-file', keyFile];
   const contender = await run(OURS, port, [node, ...nodeOptions, binary, 'gateway', ...options], {
     logFile: join(folder, 'log'),
   });
@@ -122,7 +140,7 @@ async function startOurs(engine: string, port: number, nodeOptions: readonly str
     ...contender,
     async stop() {
       await contender.stop();
-      for (const other of others) await stop(other);
+      await registered.stop();
     },
   };
 }

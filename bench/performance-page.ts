@@ -216,6 +216,15 @@ export const PERFORMANCE_TABLES: Readonly<Record<string, Table>> = {
       ['remark', 'unfinished'],
     ],
   },
+  "OpenAI's client with `createFetch`": {
+    results: 'openai-fetch',
+    columns: [
+      ['calls/s', 'perSecond'],
+      ['vs. directly', 'rateOfDirect'],
+      ['CPU of the client per call', 'cpuUs', 'µs'],
+      ['vs. directly', 'cpuOfDirect'],
+    ],
+  },
 };
 
 /** Returns a page with its tables replaced by the benchmark results. Throws when a heading or its table is missing. */

@@ -60,14 +60,14 @@ export async function measureRouteCost(pid: number, port: number, size: number):
   return pickQuantile(costs.slice(WARM_UP_ROUNDS), 0);
 }
 
-/** Costs of the processes of one kind, and their ratios to those of another kind. */
+/** Costs of one kind of server, and their ratios to those of another kind. */
 export interface ComparedRouteCost extends RouteCost {
   readonly rateOfBase: number;
   readonly cpuOfBase: number;
 }
 
 /**
- * Compares processes with those of another kind that ran in the same turns. Two processes of the same kind differ by a few percent, and
+ * Compares servers with those of another kind that were measured in the same turns. Two processes of the same kind differ by a few percent, and
  * the speed of the machine changes within minutes. So each ratio is the median of those of all turns.
  */
 export function compareRouteCosts(costs: readonly RouteCost[], base: readonly RouteCost[]): ComparedRouteCost {
@@ -89,7 +89,7 @@ function pickQuantile(costs: readonly RouteCost[], fraction: number): RouteCost 
 }
 
 /** Returns the processor time that all threads of a process have used, in µs. */
-function readCpuUs(pid: number): number {
+export function readCpuUs(pid: number): number {
   const threads = readdirSync(`/proc/${pid}/task`);
   const times = threads.map((thread) => readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
   return times.reduce((sum, ns) => sum + Number(ns) / 1000, 0);

@@ -11,15 +11,19 @@ import { computeMedian, computeMedianRatio, computeQuantile, readMonotonicUs, ro
 import type { Memory } from './own-usage.js';
 import { getProjectPath } from './project-file.js';
 import { type Row, report } from './report.js';
-import { compareRouteCosts, measureRouteCost, type RouteCost } from './route-round.js';
+import { compareRouteCosts, type RouteCost, readCpuUs } from './route-round.js';
 import type { RelistCost, ScaleChanges, Timed } from './scale-server.js';
+import { runWrk, writeWrkTargets } from './wrk.js';
 
 const SIZES = [10_000, 100_000];
 const PROPAGATION_SIZE = 10_000;
 const CHANGES: ScaleChanges = { perSecond: 100, durationMs: 5000 };
 const ROUNDS = 3;
-/** Processes of each kind that are measured with `GET /route`. */
-const ROUTE_PROCESSES = 16;
+/** Pairs of servers that are measured with `GET /route`, their replicas, and the rounds of each server. */
+const ROUTE_PAIRS = 8;
+const ROUTE_SIZE = 1000;
+const ROUTE_WARM_UP_ROUNDS = 4;
+const ROUTE_ROUNDS = 12;
 const IDLE_MS = 10_000;
 const WATCHERS = 1000;
 
@@ -177,16 +181,18 @@ async function measureSize(count: number): Promise<Row> {
   return row;
 }
 
-/** Starts the binary with a registry in this etcd. The line ends with its URL. */
-function startBinary({ address }: EtcdProcess): Promise<Started> {
-  const options = ['--log-level', 'error', '--port', '0', '--store', `${address}/scale`];
-  return start([process.execPath, getProjectPath('bin/anyserve.js'), 'serve', ...options], { until: /listening on/ });
+/** Starts the binary with this store. */
+async function startBinary({ store, core }: { readonly store: string; readonly core?: number }): Promise<Server> {
+  const options = ['--log-level', 'error', '--port', '0', '--store', store];
+  const command = [process.execPath, getProjectPath('bin/anyserve.js'), 'serve', ...options] as const;
+  const started = await start(command, { until: /listening on/, ...(core === undefined ? {} : { core }) });
+  return { ...started, port: Number(started.line.split(':').at(-1)) };
 }
 
 /** Measures the time from the start of the binary until it answers with all records, in ms. */
 async function measureStart(etcd: EtcdProcess, count: number): Promise<number> {
   const startUs = readMonotonicUs();
-  const server = await startBinary(etcd);
+  const server = await startBinary({ store: `${etcd.address}/scale` });
   const url = server.line.split(' ').at(-1);
   const readPage = async (path: string): Promise<Response> => fetch(`${url}${path}`).catch(() => Response.error());
   while (!(await readPage('/readyz')).ok) await sleep(10);
@@ -200,12 +206,11 @@ async function measureStart(etcd: EtcdProcess, count: number): Promise<number> {
 /** Measures 10,000 registrations over HTTP at a real server, until another one lists all. */
 async function measureRegistrations(count: number): Promise<Row> {
   const etcd = await EtcdProcess.start({ isDurable: true });
-  const server = await startBinary(etcd);
+  const server = await startBinary({ store: `${etcd.address}/scale` });
   const mirror = await startServer(etcd.endpoint, 0);
   const holder = await start(getBuiltCommand('lease-holder'));
   const startUs = readMonotonicUs();
-  const port = Number(server.line.split(':').at(-1));
-  const grantedMs = await ask<number>(holder, 'open', { port, count, atOnce: 1000 });
+  const grantedMs = await ask<number>(holder, 'open', { port: server.port, count, atOnce: 1000 });
   await waitForCount(mirror, count);
   const listedMs = (readMonotonicUs() - startUs) / 1000;
   for (const { child } of [server, mirror, holder]) child.kill('SIGKILL');
@@ -236,36 +241,60 @@ async function measureWatchers(): Promise<Row> {
   };
 }
 
-/** Starts a server and measures its lookups. `load` lets it get its replicas. */
-async function measureRouteProcess(endpoint: string, load: (server: Server) => Promise<unknown>): Promise<RouteCost> {
-  const server = await startServer(endpoint, PROPAGATION_SIZE, 0);
-  await load(server);
-  const cost = await measureRouteCost(server.child.pid as number, server.port, PROPAGATION_SIZE);
-  server.child.kill('SIGKILL');
-  return cost;
+/** Sends `GET /route` to a server for a second. */
+async function measureRouteRound({ child, port }: Server, script: string): Promise<RouteCost> {
+  const pid = child.pid as number;
+  const beforeUs = readCpuUs(pid);
+  const load = { core: 1, connections: 16, seconds: 1 };
+  const { calls, perSecond } = await runWrk(script, `http://127.0.0.1:${port}`, load);
+  return { perSecond, cpuUs: (readCpuUs(pid) - beforeUs) / calls };
+}
+
+/** Two servers with the same replicas: one that shares its registry, and one that doesn't. */
+const ROUTE_SERVERS = ['shared', 'alone'] as const;
+
+/** Measures both servers in turn, after both have warmed up. Each has its own leases. */
+async function measureRoutePair(script: string): Promise<Record<(typeof ROUTE_SERVERS)[number], RouteCost[]>> {
+  const etcd = await EtcdProcess.start({ isDurable: true });
+  const servers = {
+    shared: await startBinary({ store: `${etcd.address}/scale`, core: 0 }),
+    alone: await startBinary({ store: 'memory', core: 0 }),
+  };
+  const holders: Started[] = [];
+  for (const name of ROUTE_SERVERS) {
+    const holder = await start(getBuiltCommand('lease-holder'));
+    await ask(holder, 'open', { port: servers[name].port, count: ROUTE_SIZE });
+    holders.push(holder);
+  }
+  const costs: Record<(typeof ROUTE_SERVERS)[number], RouteCost[]> = { shared: [], alone: [] };
+  for (let round = 0; round < ROUTE_WARM_UP_ROUNDS + ROUTE_ROUNDS; round++) {
+    for (const name of round % 2 === 0 ? ROUTE_SERVERS : ROUTE_SERVERS.toReversed()) {
+      const cost = await measureRouteRound(servers[name], script);
+      if (round >= ROUTE_WARM_UP_ROUNDS) costs[name].push(cost);
+    }
+  }
+  for (const { child } of [...Object.values(servers), ...holders]) child.kill('SIGKILL');
+  await etcd.kill();
+  return costs;
 }
 
 /**
- * Compares `GET /route` of a server that shares a registry with one that doesn't. Two processes of the same kind differ by more than
- * the two kinds do, so there are several of each, in turn.
+ * Compares `GET /route` of the binary with a shared registry and with one in memory. Two processes of the same kind differ by several
+ * percent, so there are several pairs of them.
  */
 async function measureRoute(): Promise<Row> {
-  const setup = await Setup.start(PROPAGATION_SIZE);
+  const queries = Array.from({ length: 200 }, (_, n) => `/route?model=model-${n}&type=type-${n % 5}`);
+  const script = writeWrkTargets(queries);
+  // The servers get the other core. What this process starts inherits its core.
   spawnSync('taskset', ['-cp', '1', String(process.pid)]);
-  const shared: RouteCost[] = [];
-  const alone: RouteCost[] = [];
-  for (let turn = 0; turn < ROUTE_PROCESSES; turn++) {
-    const inTurn = [
-      async () =>
-        shared.push(await measureRouteProcess(setup.etcd.endpoint, (one) => waitForCount(one, PROPAGATION_SIZE))),
-      async () => alone.push(await measureRouteProcess('memory', (one) => ask(one, 'load'))),
-    ];
-    for (const run of turn % 2 === 0 ? inTurn : inTurn.reverse()) await run();
+  const costs: Record<(typeof ROUTE_SERVERS)[number], RouteCost[]> = { shared: [], alone: [] };
+  for (let pair = 0; pair < ROUTE_PAIRS; pair++) {
+    const measured = await measureRoutePair(script);
+    for (const name of ROUTE_SERVERS) costs[name].push(...measured[name]);
   }
-  await setup.stop();
-  const { perSecond, cpuUs, rateOfBase, cpuOfBase } = compareRouteCosts(shared, alone);
+  const { perSecond, cpuUs, rateOfBase, cpuOfBase } = compareRouteCosts(costs.shared, costs.alone);
   return {
-    what: 'GET /route, 10000 replicas',
+    what: `GET /route, ${ROUTE_SIZE} replicas`,
     perSecond: Math.round(perSecond),
     ofMemoryStore: roundFigure(rateOfBase),
     cpuUs: roundFigure(cpuUs),

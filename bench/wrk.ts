@@ -44,6 +44,15 @@ export function writeWrkScript({ headers, body }: Omit<WrkRequest, 'url'>): stri
   return file;
 }
 
+/** Writes the script for GET requests with these targets, in turn. Returns its file. */
+export function writeWrkTargets(targets: readonly string[]): string {
+  const file = join(folder, `${++scripts}.lua`);
+  const requests = targets.map((target) => quote(`GET ${target} HTTP/1.1\r\nHost: localhost\r\n\r\n`));
+  const next = 'request = function()\n  turn = turn % #requests + 1\n  return requests[turn]\nend\n';
+  writeFileSync(file, `local requests = {${requests.join(', ')}}\nlocal turn = 0\n${next}${REPORT}`);
+  return file;
+}
+
 /** Sends requests over connections for a time. Throws if any of them failed, or if that takes much longer. */
 export async function runWrk(
   script: string,
