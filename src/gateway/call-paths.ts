@@ -17,6 +17,8 @@ const PATHS: readonly (readonly [path: string, isText: boolean])[] = [
   ['/chat/completions', true],
   ['/completions', true],
   ['/responses', true],
+  ['/responses/compact', true],
+  ['/responses/input_tokens', false],
   ['/embeddings', false],
   ['/rerank', false],
   ['/score', false],

@@ -427,6 +427,15 @@ describe('a path', () => {
     expect(raw).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
   });
 
+  it.each(['/v1/responses/compact', '/v1/responses/input_tokens'])('%s is that of a call', async (path) => {
+    const { register, post, waitForModels } = await startGateway();
+    const engine = await startEngine((request, response) => sendJson(response, { path: request.url }));
+    await register('a', engine.url);
+    await waitForModels('m');
+    const response = await post(path, { model: 'm', input: 'hello' });
+    expect([response.status, await response.json()]).toEqual([200, { path }]);
+  });
+
   it.each([
     ['/v1/models', 'GET, HEAD'],
     ['/v1/models/m', 'GET, HEAD'],
