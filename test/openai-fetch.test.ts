@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import { createServer as createTcpServer } from 'node:net';
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { closeAfterEach } from './support/close-after-each.js';
 import { type HttpEngine, type ReceivedRequest, readError, sendJson, startHttpEngine } from './support/http-engine.js';
@@ -16,6 +17,8 @@ const startEngine = async (...args: Parameters<typeof startHttpEngine>) => keep(
 const startNamedEngine = (name: string) => startEngine((_request, response) => sendJson(response, { engine: name }));
 
 const CHAT = '/chat/completions';
+
+const JSON_BODY = '{"model":"m"}';
 
 describe('a request', () => {
   it('passes its bytes, its query string and the listed headers, and no credential', async () => {
@@ -55,7 +58,6 @@ describe('a request', () => {
     });
   });
 
-  const JSON_BODY = '{"model":"m"}';
   const form = (): FormData => {
     const fields = new FormData();
     fields.append('file', new Blob(['sound']), 'a.wav');
@@ -154,6 +156,47 @@ describe('a response', () => {
       '%C3%A4',
       null,
     ]);
+  });
+
+  it.each([
+    ['gzip', gzipSync],
+    ['deflate', deflateSync],
+    ['br', brotliCompressSync],
+    ['gzip, BR', (bytes: Buffer) => brotliCompressSync(gzipSync(bytes))],
+    ['identity', (bytes: Buffer) => bytes],
+    ['unknown', (bytes: Buffer) => bytes],
+  ])('with content-encoding %s is decoded, whole and streaming', async (coding, encode) => {
+    const { fetch, register } = await startFetch({ passHeaders: ['x-mine'] });
+    const encoded = encode(Buffer.from('{"text":"hello ☃"}'));
+    const engine = await startEngine(async ({ headers }, response) => {
+      response.writeHead(headers['x-mine'] === 'error' ? 400 : 200, { 'content-encoding': coding });
+      if (headers['x-mine'] !== 'stream') return response.end(encoded);
+      for (const byte of encoded) {
+        response.write(Buffer.of(byte));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      return response.end();
+    });
+    await register('a', engine.url);
+    for (const kind of ['whole', 'stream', 'error']) {
+      const response = await fetch(`${BASE_URL}${CHAT}`, {
+        method: 'POST',
+        body: JSON_BODY,
+        headers: { 'content-type': 'application/json', 'x-mine': kind },
+      });
+      expect([kind, await response.json()]).toEqual([kind, { text: 'hello ☃' }]);
+    }
+  });
+
+  it('whose compressed body breaks off never looks complete', async () => {
+    const { fetch, register } = await startFetch();
+    const encoded = gzipSync(Buffer.from('{"text":"hello"}'));
+    const engine = await startEngine((_request, response) => {
+      response.writeHead(200, { 'content-encoding': 'gzip' }).end(encoded.subarray(0, -9));
+    });
+    await register('a', engine.url);
+    const response = await fetch(`${BASE_URL}${CHAT}`, { method: 'POST', body: JSON_BODY });
+    await expect(response.text()).rejects.toThrow();
   });
 
   it('without a body is one', async () => {

@@ -3,6 +3,7 @@ import { filterResponseHeaders } from '../http-calls/forwarded-headers.js';
 import type { OpenHttpCall } from '../http-calls/http-caller.js';
 import { type OpenaiError, serializeOpenaiError } from '../http-calls/openai-error.js';
 import { createBodyStream } from './body-stream.js';
+import { decodeContent } from './content-decoding.js';
 
 /** Status line, headers and body of a response. */
 interface ResponseParts {
@@ -25,7 +26,8 @@ export function createFetchResponse(url: string, { status, statusText, headers, 
   for (let index = 0; index < headers.length; index += 2)
     list.append(headers[index] as string, headers[index + 1] ?? '');
   const hasBody = !NULL_BODY_STATUSES.has(status);
-  const response = new Response(hasBody ? body : null, { status, statusText, headers: list });
+  const decoded = hasBody ? decodeContent(body, list.get('content-encoding')) : null;
+  const response = new Response(decoded, { status, statusText, headers: list });
   // The constructor has no option for it, and a response from the network has its URL.
   return Object.defineProperty(response, 'url', { value: url });
 }
