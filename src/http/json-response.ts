@@ -22,12 +22,32 @@ export function createJsonHeaders(length: number, headers: Headers = {}): string
 }
 
 /**
+ * Sends a response with a text as its body. `headers` has names and values in turn, with the length of the body.
+ *
+ * Node sends a head and a text that are written in one turn with one `write`, but adds an empty buffer if `end` has to send them. That
+ * makes it a `writev`, and a `/route` request takes 9 % more processor time.
+ */
+export function sendText(
+  response: ServerResponse,
+  status: number,
+  headers: string[],
+  body: string,
+  encoding: 'utf8' | 'latin1' = 'utf8',
+): void {
+  response.writeHead(status, headers);
+  response.cork();
+  response.write(body, encoding);
+  response.uncork();
+  response.end();
+}
+
+/**
  * Creates a response from a JSON text. Used instead of express's `json`, which adds a charset that the Python server
  * does not send.
  */
 export function createJsonResponse(status: number, body: string, headers: Headers = {}): JsonResponse {
   const fields = createJsonHeaders(Buffer.byteLength(body), headers);
-  return (response) => void response.writeHead(status, fields).end(body);
+  return (response) => sendText(response, status, fields, body);
 }
 
 /** Sends a JSON response to one request. */

@@ -8,7 +8,7 @@ import { toHttpStatus } from '../core/errors.js';
 import type { Clock } from '../core/ports.js';
 import type { Protocol } from '../core/protocol.js';
 import type { Registry } from '../core/registry.js';
-import { createJsonHeaders, RETRY_LATER_HEADERS } from '../http/json-response.js';
+import { createJsonHeaders, RETRY_LATER_HEADERS, sendText } from '../http/json-response.js';
 import { createErrorResponse, sendError } from './error-response.js';
 import { createStalenessHeaders, createStalenessReader } from './staleness.js';
 
@@ -46,14 +46,14 @@ export function createRouteResponder(
       const { otherProtocol } = outcome;
       if (!otherProtocol) {
         const list = (isWarming() ? getWarmingHeaders : getHeaders)(NO_MATCH_BODY.length);
-        return void response.writeHead(NO_MATCH_STATUS, list).end(NO_MATCH_BODY);
+        return sendText(response, NO_MATCH_STATUS, list, NO_MATCH_BODY, 'latin1');
       }
       const others = { ...createStalenessHeaders(registry), ...formatProtocolHeader(otherProtocol) };
       const allHeaders = { ...(isWarming() ? warmingHeaders : headers), ...others };
       return sendError(response, 'no_match', NO_MATCH_DETAIL, allHeaders);
     }
     const { routeResponse } = outcome.replica;
-    response.writeHead(200, getHeaders(routeResponse.length)).end(routeResponse, 'latin1');
+    sendText(response, 200, getHeaders(routeResponse.length), routeResponse, 'latin1');
   };
 }
 

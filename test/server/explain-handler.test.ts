@@ -1,10 +1,11 @@
-import type { Request, Response } from 'express';
+import type { Request } from 'express';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { LeaseId } from '../../src/core/ids.js';
 import { createExplainHandler } from '../../src/server/explain-handler.js';
 import { ExplanationQueue } from '../../src/server/explanation-queue.js';
 import { openRawConnection, startTestApiServer, type TestApiServer } from '../support/api-server.js';
 import { ManualClock } from '../support/manual-clock.js';
+import { RecordedResponse } from '../support/recorded-response.js';
 import { serializedReplica } from '../support/replicas.js';
 import { until } from '../support/until.js';
 
@@ -114,16 +115,12 @@ describe('GET /explain', () => {
   it('has a 503 with Retry-After while 16 others are being explained', async () => {
     const registry = { pages: () => [], search: () => ({ kind: 'none' as const }) };
     const handle = createExplainHandler(registry, new ExplanationQueue(() => false, new ManualClock()));
-    const heads: unknown[][] = [];
-    const response = {
-      writeHead: (...head: unknown[]) => {
-        heads.push(head);
-        return response;
-      },
-      end: () => response,
-    } as unknown as Response;
     const request = { url: '/explain?a=1', rawHeaders: [] as string[] } as Request;
-    for (let n = 0; n < 17; n++) void handle(request, response, () => {});
-    expect(heads).toEqual([[503, expect.arrayContaining(['retry-after', '5'])]]);
+    const sent = Array.from({ length: 17 }, () => new RecordedResponse());
+    for (const { response } of sent) void handle(request, response, () => {});
+    const refused = sent.filter(({ status }) => status !== undefined);
+    expect(refused).toEqual([
+      expect.objectContaining({ status: 503, headers: expect.arrayContaining(['retry-after', '5']) }),
+    ]);
   });
 });

@@ -1,4 +1,4 @@
-import type { Request, Response } from 'express';
+import type { Request } from 'express';
 import { describe, expect, it } from 'vitest';
 import type { SerializedReplica } from '../../src/api/serialized-replica.js';
 import type { CapabilityQuery } from '../../src/core/capability.js';
@@ -7,6 +7,7 @@ import { toOriginForm } from '../../src/http/request-head.js';
 import { createRouteHandler } from '../../src/server/route-handler.js';
 import { SearchTurns } from '../../src/server/search-turns.js';
 import { ManualClock } from '../support/manual-clock.js';
+import { RecordedResponse } from '../support/recorded-response.js';
 import { TEST_REGISTRY } from '../support/replicas.js';
 import { measureRetainedBytes } from '../support/retained-memory.js';
 
@@ -21,9 +22,8 @@ function createHandler() {
     isWarming: () => false,
     turns: new SearchTurns(clock),
   });
-  const response = { writeHead: () => response, end: () => response } as unknown as Response;
   const ask = (url: string): void => {
-    handle({ url, rawHeaders: [] } as unknown as Request, response, () => {});
+    handle({ url, rawHeaders: [] } as unknown as Request, new RecordedResponse().response, () => {});
   };
   return { ask, asked };
 }
@@ -79,14 +79,11 @@ describe('a search that takes a long time', () => {
       isWarming: () => false,
       turns: new SearchTurns(clock),
     });
-    const statuses: number[] = [];
+    const sent: RecordedResponse[] = [];
     const ask = (url: string): void => {
-      const writeHead = (status: number) => {
-        statuses.push(status);
-        return response;
-      };
-      const response = { writeHead, end: () => response } as unknown as Response;
-      handle({ url, rawHeaders: [] } as unknown as Request, response, () => {});
+      const recorded = new RecordedResponse();
+      sent.push(recorded);
+      handle({ url, rawHeaders: [] } as unknown as Request, recorded.response, () => {});
     };
     ask('/route?fast=1');
     for (let n = 0; n < 100; n++) ask(`/route?slow=${n}`);
@@ -96,8 +93,8 @@ describe('a search that takes a long time', () => {
     expect(asked.slice(before)).toEqual(['fast=1']);
     clock.advance(60_000);
     expect(asked).toHaveLength(102);
-    expect(statuses).toEqual(Array(102).fill(404));
+    expect(sent.map(({ status }) => status)).toEqual(Array(102).fill(404));
     for (let n = 0; n < 400; n++) ask(`/route?slow=a${n}`);
-    expect(statuses.filter((status) => status === 503).length).toBeGreaterThan(50);
+    expect(sent.filter(({ status }) => status === 503).length).toBeGreaterThan(50);
   });
 });

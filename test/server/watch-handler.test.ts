@@ -7,6 +7,7 @@ import { Readiness } from '../../src/server/readiness.js';
 import type { WatchedRegistry } from '../../src/server/watch-feeds.js';
 import { createWatchHandler, createWatchLimit } from '../../src/server/watch-handler.js';
 import type { WatchHub } from '../../src/server/watch-hub.js';
+import { RecordedResponse } from '../support/recorded-response.js';
 
 let server: Server;
 let handle: RequestHandler;
@@ -59,20 +60,10 @@ it('refuses the 5,001st watch of an address, and the 10,001st of all, until one 
     remoteAddress: string,
   ): [status: number, retryAfter?: string | undefined, body?: string | undefined] => {
     const request = { method: 'GET', url: '/watch', headers: {}, rawHeaders: [], socket: { remoteAddress } };
-    let status = 200;
-    let body: string | undefined;
-    let fields: readonly string[] = [];
-    const response = {
-      writeHead(newStatus: number, newFields: readonly string[]) {
-        [status, fields] = [newStatus, newFields];
-        return response;
-      },
-      end: (text: string) => {
-        body = text;
-      },
-    };
-    handle(request as unknown as Request, response as unknown as Response, () => {});
-    return status === 200 ? [status] : [status, fields[fields.indexOf('retry-after') + 1], body];
+    const sent = new RecordedResponse();
+    handle(request as unknown as Request, sent.response, () => {});
+    const { status = 200, headers, body } = sent;
+    return status === 200 ? [status] : [status, headers[headers.indexOf('retry-after') + 1], body];
   };
   const hasMaximum = (host: string) => JSON.stringify({ detail: `${host} has 5000 watches, the maximum for one host` });
   for (let n = 0; n < 5000; n++) expect(open('::ffff:10.0.0.1')).toEqual([200]);
