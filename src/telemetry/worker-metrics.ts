@@ -43,6 +43,15 @@ export class WorkerMetrics {
     this.#page.add('anyserve_requests_waiting', () => this.#listLoads(({ waiting }) => waiting));
   }
 
+  /** Lists these models with 0 requests until they have some, and forgets others without requests. */
+  setModels(names: readonly string[]): void {
+    const served = new Set(names);
+    for (const [name, { running, waiting }] of this.#loads) {
+      if (!served.has(name) && running + waiting === 0) this.#loads.delete(name);
+    }
+    for (const name of served) this.#getLoad(name);
+  }
+
   /** Counts a call that has ended with a status, such as `OK`. */
   recordCall(method: string, status: string, durationMs: number): void {
     this.#calls.getSeries(method, status).record(durationMs);

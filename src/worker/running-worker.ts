@@ -95,6 +95,7 @@ class RunningWorker {
     this.#options = options;
     this.#world = world;
     this.#models = createModelTable(listServedModels(options));
+    this.#showModels();
     this.#admission = createAdmission(
       { maxConcurrency: getMaxConcurrency(options), maxQueue: options.maxQueue },
       world.clock,
@@ -158,6 +159,7 @@ class RunningWorker {
 
   async update(): Promise<void> {
     this.#models.replace(listCurrentModels(this.#options));
+    this.#showModels();
     if (this.#server) await this.#keeper?.update(this.#createReplica(this.#server.port));
   }
 
@@ -230,6 +232,10 @@ class RunningWorker {
     if (change.kind === 'unhealthy')
       log.warn(`not ready: ${change.reason}`, { event: 'unhealthy', reason: change.reason });
     this.#reportReady();
+  }
+
+  #showModels(): void {
+    this.#world.metrics?.setModels(this.#models.models.map(({ name }) => name));
   }
 
   #createReplica(port: number): Replica {

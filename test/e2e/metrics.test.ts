@@ -30,6 +30,7 @@ describe('--metrics-port', () => {
       {},
     );
     const endpoint = await worker.waitForOutput(/serving on (\S+)/);
+    expect(await scrape(metricsPort)).toMatch(/^anyserve_requests_running\{model="[^"]+"\} 0$/m);
     const call = await run(['infer', 'm', '--endpoint', endpoint, '--input', 'x:INT64[1]=[1]']);
     expect(call.stderr).toBe('');
     const text = await scrape(metricsPort);

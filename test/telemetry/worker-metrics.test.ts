@@ -47,6 +47,25 @@ it('a request that fails while it waits counts by the status of its error, and w
   expect(await listSamples(metrics, 'anyserve_requests_waiting')).toEqual(['anyserve_requests_waiting{model="m"} 0']);
 });
 
+it('a served model is listed before its first request, and until it is no longer served', async () => {
+  const metrics = new WorkerMetrics({ clock: { nowMs: () => 0 }, version: '1' });
+  metrics.setModels(['a', 'b']);
+  const request = metrics.measureRequest('chat', 'a', true);
+  const readWaiting = (): Promise<string[]> => listSamples(metrics, 'anyserve_requests_waiting');
+  expect(await readWaiting()).toEqual([
+    'anyserve_requests_waiting{model="a"} 1',
+    'anyserve_requests_waiting{model="b"} 0',
+  ]);
+  metrics.setModels(['c']);
+  expect(await readWaiting()).toEqual([
+    'anyserve_requests_waiting{model="a"} 1',
+    'anyserve_requests_waiting{model="c"} 0',
+  ]);
+  request.end();
+  metrics.setModels(['c']);
+  expect(await readWaiting()).toEqual(['anyserve_requests_waiting{model="c"} 0']);
+});
+
 function readClass(sample: string): string | undefined {
   return /http_response_status_class="(\w+)"/.exec(sample)?.[1];
 }
