@@ -59,6 +59,7 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
       'node:os',
       'node:stream',
       'node:tls',
+      'node:zlib',
       'proxy-from-env',
     ],
   },

@@ -290,4 +290,23 @@ describe('a caller that reads nothing', () => {
     await closed;
     expect(finished.length).toBeLessThan(200);
   });
+
+  it('is disconnected, even if it sends another request meanwhile', async () => {
+    let upstream: Socket | null = null;
+    const { gateway, finished } = await startFleet({ readTimeoutMs: 1000 }, (_request, response) => {
+      upstream = response.socket;
+      response.end(Buffer.alloc(64 * 1024 * 1024));
+    });
+    const socket = sendUnreadCalls(gateway.port, 1);
+    let written = -1;
+    await until('the buffers are full', async () => {
+      const before = written;
+      written = upstream?.bytesWritten ?? -1;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      return written > 0 && written === before;
+    });
+    socket.write(`POST ${CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 13\r\n\r\n{"model":"m"}`);
+    await until('its call has ended', () => finished.length > 0);
+    expect(finished.map(({ status }) => status)).toEqual([499]);
+  });
 });
