@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net';
 import { createServer as createTcpServer } from 'node:net';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
+import { createFetch } from '../src/openai.js';
 import { closeAfterEach } from './support/close-after-each.js';
 import { type HttpEngine, type ReceivedRequest, readError, sendJson, startHttpEngine } from './support/http-engine.js';
 import { BASE_URL, startTestFetch } from './support/model-fetch.js';
@@ -107,6 +108,12 @@ describe('a request', () => {
     const response = await fetch(`${BASE_URL}/responses/1`, init as RequestInit);
     expect([response.status, (await readError(response)).message]).toEqual([400, expect.stringMatching(message)]);
     expect(engine.requests).toEqual([]);
+  });
+
+  it.each(['Authorization', 'host', 'a b'])('cannot pass the header %s on', (name) => {
+    expect(() => createFetch({ server: 'http://127.0.0.1:1', passHeaders: [name] })).toThrow(
+      `option passHeaders: "${name}" is not a header that can be passed on`,
+    );
   });
 
   it('about something that one engine keeps is refused while several offer the model', async () => {

@@ -232,7 +232,7 @@ async function readGatewayOptions(args: Arguments, io: CommandIo) {
     callToken: readClientToken(args, io, 'call-token-file'),
     callTls: args.hasFlag('call-tls') ? (access.tls ?? (() => ({}))) : undefined,
     allowedPaths: args.getTexts('allow-path').map(parsePath),
-    passedHeaders: args.getTexts('pass-header').map(parsePassedHeader),
+    passedHeaders: args.getTexts('pass-header').map((name) => parsePassedHeader(name)),
     allowedHosts: args.getTexts('allowed-host'),
     corsOrigin: args.getText('cors'),
   };

@@ -4,7 +4,7 @@ import { AnyserveError, type ErrorCode, getErrorMessage, toErrorCode } from '../
 import { explainTlsError } from '../core/tls.js';
 import type { RequestMessage } from '../inference/protocol-messages.js';
 import { formatTensorSpec, type TensorSpec } from '../inference/tensor-spec.js';
-import { BrokenConnectionError, NotStartedError } from './connection-errors.js';
+import { BrokenConnectionError, NotStartedError, ReplicaStatusError } from './connection-errors.js';
 
 /** Facts about a call that explain its failure. */
 interface CallContext {
@@ -20,14 +20,12 @@ export function toCallError(error: ServiceError, endpoint: string, context: Call
   if (oversize !== undefined) return new AnyserveError('too_large', `${endpoint}: ${oversize}`, { cause: error });
   const code = typeof error.code === 'number' ? toErrorCode(error.code) : 'internal';
   const details =
-    explainTlsError(error.details) ??
-    describeConnectionFailure(error, context) ??
-    describeDeadline(error, context) ??
-    describeStatus(error);
-  const message = `${endpoint}: ${details}`;
+    explainTlsError(error.details) ?? describeConnectionFailure(error, context) ?? describeDeadline(error, context);
+  const message = `${endpoint}: ${details ?? describeStatus(error)}`;
   if (hasNotStarted(error)) return new NotStartedError(code, message, { cause: error });
   if (hasLostConnection(error)) return new BrokenConnectionError('unavailable', message, { cause: error });
-  return new AnyserveError(code, message, { cause: error });
+  const ErrorClass = details === undefined ? ReplicaStatusError : AnyserveError;
+  return new ErrorClass(code, message, { cause: error });
 }
 
 /** Returns whether the replica did no work, because the connection failed or the server refused the stream. */

@@ -10,6 +10,9 @@ export class ConnectTimeoutError extends NotStartedError {}
 /** Error of an attempt that ended without a response after the request was sent, because the connection broke. */
 export class BrokenConnectionError extends AnyserveError {}
 
+/** Error of a call that a replica ended with a gRPC status. The message has its text, which can repeat text of the request. */
+export class ReplicaStatusError extends AnyserveError {}
+
 /** Error of a replica whose response is not valid HTTP. */
 export class InvalidResponseError extends AnyserveError {}
 

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { PieceList } from './piece-list.js';
 
 /** The result of reading a body: its pieces, or why it was not read. */
 export type BodyResult =
@@ -18,10 +19,10 @@ export class BodyBuffer {
     this.#freeBytes = limits.maxTotalBytes;
   }
 
-  /** Reads a body in pieces, which are not joined. The caller {@link release}s the bytes that were read. */
+  /** Reads a body in pieces. The caller {@link release}s the bytes that were read. */
   read(request: IncomingMessage): Promise<BodyResult> {
     return new Promise((resolve) => {
-      const pieces: Buffer[] = [];
+      const list = new PieceList();
       let bytes = 0;
       let isDone = false;
       const finish = (result: BodyResult): void => {
@@ -38,9 +39,9 @@ export class BodyBuffer {
         if (bytes + piece.length > this.#maxBodyBytes) return finish({ kind: 'too_large' });
         if (!this.#reserve(bytes, piece.length)) return finish({ kind: 'no_room' });
         bytes += piece.length;
-        pieces.push(piece);
+        list.add(piece);
       });
-      request.on('end', () => finish({ kind: 'read', pieces, bytes }));
+      request.on('end', () => finish({ kind: 'read', pieces: list.pieces, bytes }));
       request.on('close', () => finish({ kind: 'aborted' }));
     });
   }

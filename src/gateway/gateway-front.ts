@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { sleep } from '../client/async-waits.js';
-import { toOpenaiError } from '../client/http-calls/call-error.js';
+import { NO_LIST_ERROR, toOpenaiError } from '../client/http-calls/call-error.js';
 import { createRequestFilter } from '../client/http-calls/forwarded-headers.js';
 import type { HttpCaller } from '../client/http-calls/http-caller.js';
 import { decodeModelName, ModelList } from '../client/http-calls/model-list.js';
@@ -261,6 +261,7 @@ export class GatewayFront {
   /** Sends the list of models, or one entry of it. */
   async #sendModels(response: ServerResponse, path: string, caller: Caller): Promise<void> {
     if (!this.#fleet.isLoaded) await this.#fleet.waitForList();
+    if (!this.#fleet.isLoaded) return sendOpenaiError(response, NO_LIST_ERROR);
     const isVisible = (model: string): boolean => this.#routes.isOffered(model, caller);
     const name = decodeModelName(path.slice(MODELS_PATH.length + 1));
     const entry =

@@ -109,7 +109,7 @@ export class ModelCalls {
     if ('problem' in steering) return createRequestError(steering.problem);
     if (!fleet.isLoaded) await fleet.waitForList();
     const targets = routes.listTargets(name);
-    if (read.hasPreviousResponse && !routes.hasOneEngine(targets, steering)) return STATEFUL_ERROR;
+    if (read.hasPreviousResponse && routes.hasSeveralEngines(targets, steering)) return STATEFUL_ERROR;
     const affinity = steering.affinity ?? (hasAffinity ? getAffinityKey(read, pieces) : undefined);
     const request = { read, pieces, affinity };
     const possible = targets.flatMap((target) => routes.list(call.path, target, steering));
@@ -195,7 +195,7 @@ export class ModelCalls {
     const failed = findStatusError(error);
     if (call.isAbandoned) this.#finish(call, ABORTED_STATUS, 0, undefined);
     else if (failed) this.#sendFailed(call, failed, error);
-    else this.#refuse(call, this.#toOpenaiError(call, error));
+    else this.#refuse(call, this.#toOpenaiError(call, error), error);
   }
 
   #sendFailed(
@@ -217,9 +217,10 @@ export class ModelCalls {
     return noMatch ?? toOpenaiError(error, attempts);
   }
 
-  #refuse(call: ModelCall, error: OpenaiError): void {
+  /** `cause`: what the log describes. Default: the message of the response. */
+  #refuse(call: ModelCall, error: OpenaiError, cause: unknown = error.message): void {
     sendOpenaiError(call.response, error);
-    this.#finish(call, error.status, 0, error.status >= 500 ? error.message : undefined);
+    this.#finish(call, error.status, 0, error.status >= 500 ? cause : undefined);
   }
 
   #finish(call: ModelCall, status: number, responseBytes: number, error: unknown): void {

@@ -59,13 +59,13 @@ export class ModelRoutes {
     return (found.length > 0 ? found : routes.slice(0, 1)).filter(({ backend }) => backend.supports(path));
   }
 
-  /** Returns whether exactly one replica with an HTTP endpoint has one of the models, at most. */
-  hasOneEngine(targets: readonly string[], steering: Steering): boolean {
+  /** Returns whether several replicas with an HTTP endpoint offer one of the models. */
+  hasSeveralEngines(targets: readonly string[], steering: Steering): boolean {
     const counts = targets.map((target) => {
       const routes = this.#listAll(target, steering).filter(({ backend }) => backend.protocol === 'http');
       return routes.reduce((sum, { discovery }) => sum + discovery.count, 0);
     });
-    return Math.max(0, ...counts) === 1;
+    return Math.max(0, ...counts) > 1;
   }
 
   /** Returns whether a replica offers a model to a caller. */

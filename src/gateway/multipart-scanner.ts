@@ -9,11 +9,14 @@ export interface ScannedMultipartBody {
   readonly kind: 'multipart';
   /** Undefined if the body has no field `model`. */
   readonly model: NamedModel | undefined;
+  /** Whether it has a field `stream` with the text `true`. */
+  readonly isStream: boolean;
 }
 
 /** Maximum size of the headers of a part, in bytes. */
 const MAX_PART_HEAD_BYTES = 8192;
 
+const TRUE = 'true';
 const LINE_END = '\r\n';
 const HEAD_END = Buffer.from('\r\n\r\n');
 
@@ -33,7 +36,7 @@ class RefusalError extends Error {}
  */
 export function scanMultipartBody(pieces: readonly Buffer[], contentType: string): ScannedMultipartBody | RefusedBody {
   try {
-    return { kind: 'multipart', model: findModel(new BodyReader(pieces), parseBoundary(contentType)) };
+    return { kind: 'multipart', ...findFields(new BodyReader(pieces), parseBoundary(contentType)) };
   } catch (error) {
     if (error instanceof RefusalError) return refuseBody(error.message);
     throw error;
@@ -48,19 +51,21 @@ function parseBoundary(contentType: string): Buffer {
   return Buffer.from(`--${boundary}`, 'latin1');
 }
 
-function findModel(body: BodyReader, delimiter: Buffer): NamedModel | undefined {
+function findFields(body: BodyReader, delimiter: Buffer): Omit<ScannedMultipartBody, 'kind'> {
   let model: NamedModel | undefined;
+  let isStream = false;
   if (body.indexOf(delimiter, 0) !== 0) throw new RefusalError('the body does not start with the boundary');
   for (let at = 0; ; ) {
     const start = at + delimiter.length;
-    if (isEnd(body, start)) return model;
+    if (isEnd(body, start)) return { model, isStream };
     if (readText(body, start, start + 2) !== LINE_END) throw createDelimiterError(at);
     at = body.indexOf(delimiter, start);
     if (at < 0) throw new RefusalError('the body does not end with the boundary');
     if (readText(body, at - 2, at) !== LINE_END) throw createDelimiterError(at);
     const found = readPart(body, start + 2, at - 2);
-    if (model && found) throw new RefusalError('the body has more than one "model"');
-    model ??= found;
+    if (found === 'stream') isStream = true;
+    else if (model && found) throw new RefusalError('the body has more than one "model"');
+    else model ??= found;
   }
 }
 
@@ -74,8 +79,8 @@ function createDelimiterError(position: number): RefusalError {
   return new RefusalError(`the boundary at position ${position} is not a line`);
 }
 
-/** Reads the headers of a part. Returns the model if it is one. */
-function readPart(body: BodyReader, start: number, end: number): NamedModel | undefined {
+/** Reads the headers of a part. Returns the model if it is one, or that it asks for a stream. */
+function readPart(body: BodyReader, start: number, end: number): NamedModel | 'stream' | undefined {
   const head = body.slice(start, Math.min(end, start + MAX_PART_HEAD_BYTES));
   const headEnd = head.indexOf(HEAD_END);
   if (headEnd < 0) throw new RefusalError(`the part at position ${start} has no end of its headers`);
@@ -85,12 +90,15 @@ function readPart(body: BodyReader, start: number, end: number): NamedModel | un
   const name = parameters?.get('name');
   if (disposition?.value !== 'form-data' || name === undefined || name.includes('\\'))
     throw new RefusalError(`the part at position ${start} has no valid name`);
+  const valueStart = start + headEnd + HEAD_END.length;
+  if (name === 'stream' && end - valueStart === TRUE.length && readText(body, valueStart, end) === TRUE)
+    return 'stream';
   if (name !== 'model') return undefined;
   const encoding = headers.get('content-transfer-encoding')?.toLowerCase() ?? 'binary';
-  const value = body.slice(start + headEnd + HEAD_END.length, end);
+  const value = body.slice(valueStart, end);
   if (parameters?.has('filename') || parameters?.has('filename*') || !PLAIN_ENCODINGS.has(encoding) || !isUtf8(value))
     throw new RefusalError('the field "model" is not a plain text');
-  return { name: value.toString(), start: start + headEnd + HEAD_END.length, end };
+  return { name: value.toString(), start: valueStart, end };
 }
 
 function parsePartHeaders(text: string, start: number): ReadonlyMap<string, string> {

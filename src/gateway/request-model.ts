@@ -37,7 +37,7 @@ export function readRequestModel(
     kind: 'found',
     model,
     isMultipart,
-    isStream: isJson && scanned.isStream,
+    isStream: scanned.isStream,
     promptCacheKey: isJson ? getText(scanned.values.get(PROMPT_CACHE_KEY)) : undefined,
     user: isJson ? getText(scanned.values.get(USER)) : undefined,
     hasPreviousResponse: isJson && (scanned.values.get(PREVIOUS_RESPONSE) ?? null) !== null,

@@ -227,6 +227,7 @@ describe('a call', () => {
     await register('a', a.url);
     await waitForModels('m');
     const body = { model: 'm', previous_response_id: 'r' };
+    expect((await post('/v1/responses', { ...body, model: 'unknown' })).status).toBe(404);
     expect((await post('/v1/responses', body)).status).toBe(200);
     await register('b', b.url);
     await until('it is refused', async () => (await post('/v1/responses', body)).status === 400);
@@ -465,6 +466,18 @@ describe('a path', () => {
     );
     expect([head?.status, await head?.text()]).toEqual([200, '']);
     expect(head?.headers.get('content-type')).toBe(whole?.headers.get('content-type'));
+  });
+
+  it('needs the list of replicas: a 503 with Retry-After before the first one', async () => {
+    const { gateway, post } = await startGateway({ servers: ['http://127.0.0.1:1'] });
+    const previous = { model: 'm', previous_response_id: 'r' };
+    const responses = await Promise.all([
+      fetch(`${gateway.url}/v1/models`),
+      fetch(`${gateway.url}/v1/models/m`),
+      post('/v1/responses', previous),
+    ]);
+    for (const response of responses)
+      expect([response.status, response.headers.get('retry-after')]).toEqual([503, '1']);
   });
 
   it('can be allowed', async () => {

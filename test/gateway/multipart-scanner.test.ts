@@ -66,7 +66,7 @@ describe('the model of a multipart body', () => {
     ],
   ])('is found, with its bytes: %s', (_what, body) => {
     const start = body.indexOf('whisper');
-    expect(scan(body)).toEqual({ kind: 'multipart', model: { name: 'whisper', start, end: start + 7 } });
+    expect(scan(body)).toMatchObject({ kind: 'multipart', model: { name: 'whisper', start, end: start + 7 } });
   });
 
   it.each([
@@ -76,8 +76,18 @@ describe('the model of a multipart body', () => {
     expect(scan(`${MODEL}--X--`, contentType)).toMatchObject({ model: { name: 'whisper' } });
   });
 
+  it.each([
+    ['true', true],
+    ['false', false],
+    ['truer', false],
+    ['', false],
+  ])('is found beside a field stream: %s', (text, isStream) => {
+    const fields = part(`${NAMED}"model"`, 'whisper') + part(`${NAMED}"stream"`, text);
+    expect(scan(`${fields}${FILE}--X--`)).toMatchObject({ model: { name: 'whisper' }, isStream });
+  });
+
   it('is undefined without the field', () => {
-    expect(scan(`${FILE}--X--`)).toEqual({ kind: 'multipart', model: undefined });
+    expect(scan(`${FILE}--X--`)).toEqual({ kind: 'multipart', model: undefined, isStream: false });
     expect(scan(`${part(`${NAMED}"a"; filename="name=\\x; model"`, 'b')}--X--`)).toMatchObject({ model: undefined });
   });
 

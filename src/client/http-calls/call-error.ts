@@ -1,6 +1,6 @@
 import { AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } from '../../core/errors.js';
 import { readPushBackMs } from '../balancing/push-back.js';
-import { BusyError, InvalidResponseError } from '../connection-errors.js';
+import { BusyError, InvalidResponseError, ReplicaStatusError } from '../connection-errors.js';
 import { HttpStatusError } from './http-failure.js';
 import { createRequestError, type OpenaiError } from './openai-error.js';
 
@@ -41,8 +41,11 @@ function findCause<T extends Error>(error: Error, type: abstract new (...paramet
 
 /** Describes a failure for logs. Leaves out the message of an engine, which can repeat text of the request. */
 export function describeFailure(error: unknown): string {
-  const failed = error instanceof AnyserveError ? findStatusError(error) : undefined;
-  return failed ? `the last response was HTTP ${failed.response.status}` : getErrorMessage(error);
+  if (!(error instanceof Error)) return getErrorMessage(error);
+  const http = findCause(error, HttpStatusError);
+  if (http) return `the last response was HTTP ${http.response.status}`;
+  const grpc = findCause(error, ReplicaStatusError);
+  return grpc ? `the last response had the gRPC status ${grpc.code.toUpperCase()}` : getErrorMessage(error);
 }
 
 /**
@@ -84,3 +87,9 @@ export function toOpenaiError(error: AnyserveError, attempts: number): OpenaiErr
     },
   };
 }
+
+/** The error for a request that needs the list of replicas before any API server has sent it. */
+export const NO_LIST_ERROR = toOpenaiError(
+  new AnyserveError('server_unreachable', 'no API server has sent a list of replicas'),
+  0,
+);

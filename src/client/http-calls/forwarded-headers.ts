@@ -52,12 +52,12 @@ const RESERVED_HEADERS = new Set([
 ]);
 
 /** Parses the name of a request header to pass on. Throws `usage` for one that can't be. */
-export function parsePassedHeader(name: string): string {
+export function parsePassedHeader(name: string, option = '--pass-header'): string {
   const lower = name.toLowerCase();
   if (isHttpToken(name) && !RESERVED_HEADERS.has(lower) && !lower.startsWith(OWN_PREFIX)) return name;
   throw new AnyserveError(
     'usage',
-    `--pass-header: ${quote(name)} is not a header that can be passed on; give another, such as api-key`,
+    `${option}: ${quote(name)} is not a header that can be passed on; give another, such as api-key`,
   );
 }
 

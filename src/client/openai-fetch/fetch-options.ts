@@ -2,6 +2,7 @@ import { AnyserveError } from '../../core/errors.js';
 import { checkOptionTypes, type OptionTypes } from '../../core/option-types.js';
 import { checkCallTimeout, checkTimes, type ValueOrGetter } from '../../core/options.js';
 import type { ClientOptions, ClientReplica } from '../client-options.js';
+import { parsePassedHeader } from '../http-calls/forwarded-headers.js';
 
 /** Options of `createFetch`. Those with the name of an option of `Client` have the same meaning. */
 export interface FetchOptions
@@ -64,8 +65,9 @@ const FETCH_OPTION_TYPES: OptionTypes<FetchOptions> = {
 /** Checks the options of `createFetch`. Throws `usage` with the option's name. */
 export function checkFetchOptions(options: FetchOptions): void {
   checkOptionTypes('createFetch', options, FETCH_OPTION_TYPES, ['server']);
-  const { server, timeoutMs, firstByteTimeoutMs, streamIdleTimeoutMs, hedgeAfterMs } = options;
+  const { server, timeoutMs, firstByteTimeoutMs, streamIdleTimeoutMs, hedgeAfterMs, passHeaders = [] } = options;
   if (server.length === 0) throw new AnyserveError('usage', 'option server: give the URL of an API server');
+  for (const name of passHeaders) parsePassedHeader(name, 'option passHeaders');
   checkCallTimeout(timeoutMs);
   checkTimes({ firstByteTimeoutMs, streamIdleTimeoutMs, hedgeAfterMs });
 }

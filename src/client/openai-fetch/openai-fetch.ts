@@ -2,7 +2,13 @@ import { DEFAULTS } from '../../core/defaults.js';
 import { AnyserveError, getErrorMessage } from '../../core/errors.js';
 import { raceWithAbort } from '../async-waits.js';
 import { getAffinityKey } from '../http-calls/affinity-key.js';
-import { createRetryHeaders, findStatusError, STATEFUL_ERROR, toOpenaiError } from '../http-calls/call-error.js';
+import {
+  createRetryHeaders,
+  findStatusError,
+  NO_LIST_ERROR,
+  STATEFUL_ERROR,
+  toOpenaiError,
+} from '../http-calls/call-error.js';
 import { filterResponseHeaders, replaceHeaders } from '../http-calls/forwarded-headers.js';
 import type { HttpCaller } from '../http-calls/http-caller.js';
 import { createUnknownModelError, decodeModelName, ModelList } from '../http-calls/model-list.js';
@@ -67,7 +73,7 @@ export class OpenaiFetch {
   async #listModels({ url }: FetchRequest, path: string, signal: AbortSignal | undefined): Promise<Response> {
     const { fleet } = this.#options;
     if (!fleet.isLoaded) await raceWithAbort(fleet.waitForList(), signal);
-    if (!fleet.isLoaded) return createOpenaiErrorResponse(url.href, toOpenaiError(createNoListError(), 0));
+    if (!fleet.isLoaded) return createOpenaiErrorResponse(url.href, NO_LIST_ERROR);
     const isVisible = (model: string): boolean => this.#count(model) > 0;
     const name = decodeModelName(path.slice(MODELS_PATH.length + 1));
     const entry =
@@ -140,8 +146,4 @@ export class OpenaiFetch {
     const { fleet, conditions } = this.#options;
     return fleet.getDiscovery(model, 'http', conditions, CONDITIONS_TEXT).count;
   }
-}
-
-function createNoListError(): AnyserveError {
-  return new AnyserveError('server_unreachable', 'no API server has sent a list of replicas');
 }
