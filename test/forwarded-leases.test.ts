@@ -90,6 +90,12 @@ async function send(
   return { status: response.status, body: await response.text(), headers: response.headers };
 }
 
+async function countRenewals({ url }: ApiServer): Promise<Record<string, number>> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  const counts = text.matchAll(/^anyserve_lease_renewals_total\{result="(\w+)"\} (\d+)$/gm);
+  return Object.fromEntries([...counts].map(([, result, count]) => [result, Number(count)]));
+}
+
 const RENEWED = { status: 200, body: '{"status":"renewed"}' };
 
 describe('a request for a lease of another API server', () => {
@@ -112,6 +118,9 @@ describe('a request for a lease of another API server', () => {
       body: '{"status":"released"}',
     });
     for (const server of servers) expect(await send(server, lease)).toMatchObject({ status: 404 });
+    // Only the owner counts what it has renewed, and each server what it has refused itself.
+    expect(await countRenewals(owner)).toEqual({ renewed: 3, superseded: 0, too_soon: 1, refused: 0, unknown: 1 });
+    expect(await countRenewals(other)).toEqual({ renewed: 0, superseded: 0, too_soon: 0, refused: 0, unknown: 1 });
   });
 
   it('is a 409 after a newer registration of the id', async () => {

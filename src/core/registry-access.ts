@@ -22,6 +22,7 @@ export interface RegistryAccess<R extends Replica = Replica>
     | 'register'
     | 'renew'
     | 'findRenewalRefusal'
+    | 'countRefusedRenewal'
     | 'locateLease'
     | 'release'
   > {

@@ -179,9 +179,12 @@ export class Registry<R extends Replica = Replica> {
 
   /** Returns the result of a renewal that would find the lease ended; undefined if the lease is active. */
   findRenewalRefusal(id: LeaseId): 'superseded' | 'unknown' | undefined {
-    const refusal = this.#renewals.findRefusal(id);
-    if (refusal) this.#leases.counts.addRenewal(refusal);
-    return refusal;
+    return this.#renewals.findRefusal(id);
+  }
+
+  /** Counts a renewal that was refused before {@link renew}. */
+  countRefusedRenewal(refusal: 'superseded' | 'unknown'): void {
+    this.#leases.counts.addRenewal(refusal);
   }
 
   /** Finds out whether a lease is active, and which API server has it. */

@@ -121,7 +121,10 @@ export class ScopedRegistry<R extends Replica = Replica> implements RegistryAcce
     seq?: number,
   ): Promise<RenewalResult> {
     const refusal = this.findRenewalRefusal(id);
-    if (refusal) return refusal;
+    if (refusal) {
+      this.countRefusedRenewal(refusal);
+      return refusal;
+    }
     let problem: AnyserveError | undefined;
     const checkedUpdate = (present: R): R => {
       const replica = (update as CapabilityUpdate<R>)(present);
@@ -139,6 +142,10 @@ export class ScopedRegistry<R extends Replica = Replica> implements RegistryAcce
 
   findRenewalRefusal(id: LeaseId): 'superseded' | 'unknown' | undefined {
     return this.#registry.findRenewalRefusal(id) ?? (this.#owns(id) ? undefined : 'unknown');
+  }
+
+  countRefusedRenewal(refusal: 'superseded' | 'unknown'): void {
+    this.#registry.countRefusedRenewal(refusal);
   }
 
   async locateLease(id: LeaseId): Promise<LeaseLocation<R>> {

@@ -137,6 +137,9 @@ function redirect(response: Response, location: string): void {
   response.writeHead(307, { location, 'content-length': 0 }).end();
 }
 
+/** The id of a lease in a request target. */
+const LEASE_ID = /^(\/+leases\/)[^?]*/i;
+
 /** Maximum length of a request target in the log, in UTF-16 units. */
 const MAX_LOGGED_TARGET = 256;
 
@@ -145,7 +148,8 @@ function createErrorHandler(events: Events<ServerEvent>): ErrorRequestHandler {
   return (error, request, response, _next) => {
     // A path that can't be decoded, such as %zz, doesn't exist.
     if (error instanceof URIError) return sendError(response, 'not_found', 'Not Found');
-    const target = truncateText(request.url, MAX_LOGGED_TARGET);
+    // The id of a lease is a secret.
+    const target = truncateText(request.url.replace(LEASE_ID, '$1...'), MAX_LOGGED_TARGET);
     events.emit({ kind: 'request_failed', method: request.method, target, error: getErrorMessage(error) });
     if (response.headersSent) response.destroy();
     else sendError(response, 'failed', 'Internal Server Error');

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import type { Request, RequestHandler, Response } from 'express';
 import { parseRenewal, RENEWED_BODY, serializeRenewed } from '../api/lease-renewal.js';
 import { MAX_REGISTRATION_BYTES } from '../api/registration.js';
@@ -14,14 +15,14 @@ import type { BodyMemory } from '../http/body-memory.js';
 import { createJsonResponse, type JsonResponse, RETRY_LATER_HEADERS, sendJson } from '../http/json-response.js';
 import { parseTarget } from '../http/request-head.js';
 import { createErrorResponse, sendError } from './error-response.js';
-import type { ForeignLeases } from './foreign-leases.js';
+import type { EndedLeaseResponses, ForeignLeases } from './foreign-leases.js';
 import { type RenewingRegistry, renewLease } from './renew-lease.js';
 import { readRequestText } from './request-text.js';
 
 /** Dependencies of the handlers of leases. */
 export interface LeaseHandlerOptions {
   readonly registry: RenewingRegistry &
-    Pick<RegistryAccess<SerializedReplica>, 'scope' | 'findRenewalRefusal' | 'release'>;
+    Pick<RegistryAccess<SerializedReplica>, 'scope' | 'findRenewalRefusal' | 'countRefusedRenewal' | 'release'>;
   readonly events: Events<ServerEvent>;
   readonly bodies: BodyMemory;
   readonly foreignLeases: ForeignLeases;
@@ -32,11 +33,19 @@ export interface LeaseHandlerOptions {
  * load that the replica reports.
  */
 export function createRenewHandler({ registry, events, bodies, foreignLeases }: LeaseHandlerOptions): RequestHandler {
+  const refuse = (refusal: 'superseded' | 'unknown', response: ServerResponse): void => {
+    registry.countRefusedRenewal(refusal);
+    REFUSAL_RESPONSES[refusal](response);
+  };
+  const endedResponses: EndedLeaseResponses = {
+    superseded: (response) => refuse('superseded', response),
+    unknown: (response) => refuse('unknown', response),
+  };
   return async (request, response) => {
     const lease = parseLeaseId(request);
     // Checked before the body is read, so that a guessed lease costs no parsing. Node discards the body.
     const isHere = registry.findRenewalRefusal(lease) === undefined;
-    const foreign = isHere ? undefined : await foreignLeases.find(request, response, lease, REFUSAL_RESPONSES);
+    const foreign = isHere ? undefined : await foreignLeases.find(request, response, lease, endedResponses);
     // A request that has been aborted meanwhile emits no further event.
     if (request.socket.destroyed || !(isHere || foreign)) return;
     const options = { name: 'renewal', maxBytes: MAX_REGISTRATION_BYTES, bodies };

@@ -87,6 +87,7 @@ describe('GET /metrics of an API server', () => {
     const lease = response.headers.get('x-anyserve-lease') ?? '';
     await fetch(`${server.url}/leases/${lease}`, { method: 'PUT' });
     await fetch(`${server.url}/leases/other`, { method: 'PUT' });
+    await fetch(`${server.url}/leases/other`, { method: 'DELETE' });
     expect(await scrape()).toMatchObject({
       'anyserve_leases{kind="ttl"}': 1,
       'anyserve_lease_renewals_total{result="renewed"}': 1,

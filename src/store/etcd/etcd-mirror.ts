@@ -32,8 +32,12 @@ export interface EtcdMirrorOptions {
   readonly listener: MirrorListener;
 }
 
-/** Maximum number of keys in one response of a list. */
-const PAGE_SIZE = 1000n;
+/** Number of keys in the first response of a list, and maximum number in the others. */
+const FIRST_PAGE_SIZE = 100;
+const MAX_PAGE_SIZE = 1000;
+
+/** Size of a response of a list, in bytes. A record has up to 256 KiB, and 1,000 of these would not arrive before the deadline. */
+const PAGE_BYTES = 4 * 1024 * 1024;
 
 /** Maximum time until a watch is confirmed, in ms. */
 const WATCH_TIMEOUT_MS = 3000;
@@ -113,14 +117,14 @@ export class EtcdMirror {
     const { api, keys, clock, listener } = this.#options;
     const [startedAtMs, before] = [clock.nowMs(), this.#revision];
     const receiver = listener.startList();
-    const getPage = (key: Uint8Array, revision: bigint): Promise<RangeResponse> =>
-      api.range({ ...keys, key, limit: PAGE_SIZE, revision });
-    let page = await getPage(keys.key, 0n);
+    const getPage = (key: Uint8Array, revision: bigint, size: number): Promise<RangeResponse> =>
+      api.range({ ...keys, key, limit: BigInt(size), revision });
+    let page = await getPage(keys.key, 0n, FIRST_PAGE_SIZE);
     const { header } = page;
     if (this.#isClosed || !header) return;
     while (page.more) {
       // etcd reads the next page while this server parses the one before.
-      const next = getPage(toNextKey(page.kvs.at(-1)?.key ?? keys.key), header.revision);
+      const next = getPage(toNextKey(page.kvs.at(-1)?.key ?? keys.key), header.revision, computePageSize(page.kvs));
       receiver.onPage(page.kvs);
       page = await next;
       if (this.#isClosed) return;
@@ -215,4 +219,10 @@ function toNextKey(key: Uint8Array): Uint8Array {
   const next = new Uint8Array(key.length + 1);
   next.set(key);
   return next;
+}
+
+/** Returns the number of keys in the next response of a list, given those of the present one. */
+function computePageSize(kvs: readonly KeyValue[]): number {
+  const bytes = kvs.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
+  return Math.max(1, Math.min(MAX_PAGE_SIZE, Math.floor((PAGE_BYTES * kvs.length) / Math.max(1, bytes))));
 }

@@ -100,7 +100,8 @@ export class ServerMarkers {
 
   /** Records a complete list of the markers, which began `ageMs` ago. Returns the leases of the servers that left. */
   recordList(markers: ReadonlyMap<string, KeyValue>, ageMs: number): bigint[] {
-    this.#freshAtMs = this.#options.clock.nowMs() - ageMs;
+    // The watch can go on during a list, so newer markers can have come back.
+    this.#freshAtMs = Math.max(this.#freshAtMs, this.#options.clock.nowMs() - ageMs);
     const before = [...this.#leases.values()];
     this.#leases.clear();
     for (const [id, { lease, value }] of markers) {

@@ -56,10 +56,11 @@ export class StoreProblems {
 
   #describeLocalRecords(): string | undefined {
     const { reasons } = this.#options.localRecords;
-    const [first] = reasons;
-    if (!first) return undefined;
+    const [reason] = reasons.values();
+    if (reason === undefined) return undefined;
     const subject = reasons.size === 1 ? '1 registration is' : `${reasons.size} registrations are`;
-    return `${subject} only in this API server, such as ${JSON.stringify(first[0])}: ${first[1]}`;
+    // Without an id: everyone can read the problems of a server, and the replicas of a team only the team.
+    return `${subject} only in this API server: ${reason}`;
   }
 }
 

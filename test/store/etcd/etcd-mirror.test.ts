@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { StreamListener } from '../../../src/store/etcd/etcd-api.js';
-import { EtcdMirror } from '../../../src/store/etcd/etcd-mirror.js';
+import { EtcdMirror, type EtcdMirrorOptions } from '../../../src/store/etcd/etcd-mirror.js';
 import { type Event, Event_EventType, type WatchResponse } from '../../../src/store/etcd/gen/etcd.js';
 import { ManualClock } from '../../support/manual-clock.js';
 import { createSeededRandom } from '../../support/seeded-random.js';
@@ -13,14 +13,18 @@ let lists: number[];
 let applied: string[][];
 let watch: StreamListener<WatchResponse>;
 
+const HEADER = { clusterId: 1n, memberId: 1n, revision: 1n };
+
 /** Starts a mirror of an empty registry at revision 1, whose watch a test feeds. */
-async function startMirror(seed: number): Promise<void> {
-  const header = { clusterId: 1n, memberId: 1n, revision: 1n };
+async function startMirror(
+  seed: number,
+  range: EtcdMirrorOptions['api']['range'] = async () => ({ header: HEADER, kvs: [], more: false }),
+): Promise<void> {
   const mirror = new EtcdMirror({
     api: {
-      range: async () => {
+      range: (request) => {
         lists.push(clock.nowMs());
-        return { header, kvs: [], more: false };
+        return range(request);
       },
       openWatch: (_request, listener) => {
         watch = listener;
@@ -66,6 +70,21 @@ it('applies a revision that arrives in several responses at once, so that no rou
 });
 
 describe('complete lists', () => {
+  it.each([
+    [300, [100n, 1000n, 1000n]],
+    [256 * 1024, [100n, 15n, 15n]],
+    [8 * 1024 * 1024, [100n, 1n, 1n]],
+  ])('have pages that arrive in time, with records of %i bytes', async (recordBytes, sizes) => {
+    const asked: bigint[] = [];
+    const record = { createRevision: 1n, modRevision: 1n, version: 1n, lease: 0n, value: Buffer.alloc(recordBytes) };
+    await startMirror(1, async ({ limit }) => {
+      asked.push(limit);
+      const kvs = Array.from({ length: Number(limit) }, (_, n) => ({ ...record, key: Buffer.from(`/a/${n}`) }));
+      return { header: HEADER, kvs, more: asked.length < 3 };
+    });
+    expect(asked).toEqual(sizes);
+  });
+
   it('are read every 5 minutes, give or take 20 %, and not by all servers at the same time', async () => {
     await startMirror(1);
     const delays = async (): Promise<number[]> => {
