@@ -32,6 +32,8 @@ export interface OpenResponse {
   readonly replicaId: ReplicaId | undefined;
   readonly status: number;
   readonly isEventStream: boolean;
+  /** Whether the request stays in memory until the response ends. */
+  readonly keepsRequest: boolean;
   /** Sends the response to the caller. `isAbandoned` returns whether the caller has closed the connection. */
   send(
     response: ServerResponse,

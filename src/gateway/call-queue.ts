@@ -82,7 +82,7 @@ export class CallQueue {
     if (this.#length >= this.#limits.maxQueuedCalls) throw busy;
     this.#length++;
     const line = call.getLine();
-    const place = { line, isBusy: call.isBusy, notBeforeMs: 0, wake: () => {} };
+    const place = { line, isBusy: call.isBusy, pushBackEndsMs: 0, notBeforeMs: 0, wake: () => {} };
     const places = this.#lines.get(line);
     if (places) places.add(place);
     else this.#lines.set(line, new Set([place]));
@@ -100,7 +100,9 @@ export class CallQueue {
   async #waitForTurn(place: Place, call: QueuedCall<unknown>, busy: BusyError, untilMs: number): Promise<void> {
     const nowMs = this.#clock.nowMs();
     const isPushBack = busy.retryAfterMs > CHECK_INTERVAL_MS;
-    place.notBeforeMs = isPushBack ? nowMs + busy.retryAfterMs * (1 + JITTER * this.#random.fraction()) : nowMs;
+    const jitterMs = isPushBack ? busy.retryAfterMs * JITTER * this.#random.fraction() : 0;
+    place.pushBackEndsMs = nowMs + busy.retryAfterMs;
+    place.notBeforeMs = place.pushBackEndsMs + jitterMs;
     if (nowMs >= untilMs || (isPushBack && nowMs + busy.retryAfterMs > untilMs)) throw busy;
     const cancelTimeout = this.#clock.schedule(untilMs - nowMs, () => place.wake());
     const isStopped = await new Promise<boolean>((resolve) => {
@@ -120,7 +122,7 @@ export class CallQueue {
       this.#isChecking = false;
       const nowMs = this.#clock.nowMs();
       for (const places of this.#lines.values())
-        for (const place of places) if (place.notBeforeMs <= nowMs && !place.isBusy()) place.wake();
+        for (const place of places) if (!isInJitter(place, nowMs) && !place.isBusy()) place.wake();
       if (this.#length > 0) this.#check();
     });
   }
@@ -130,8 +132,15 @@ export class CallQueue {
 interface Place {
   readonly line: string;
   readonly isBusy: () => boolean;
+  /** When the replicas can be called again that asked not to be called. */
+  pushBackEndsMs: number;
   notBeforeMs: number;
   wake: () => void;
+}
+
+/** Returns whether a call waits because others would call the same replicas now. Before that time, another replica may be free. */
+function isInJitter({ pushBackEndsMs, notBeforeMs }: Place, nowMs: number): boolean {
+  return pushBackEndsMs <= nowMs && nowMs < notBeforeMs;
 }
 
 /** Creates the reason to wait of a call that arrives while others wait. */

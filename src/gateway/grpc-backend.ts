@@ -117,6 +117,7 @@ async function openEventStream(
       replicaId: stream.replicaId,
       status: 200,
       isEventStream: true,
+      keepsRequest: true,
       send: (response, relay, _isAbandoned, onEnd) => void events.send(response, relay, onEnd),
     };
   } catch (error) {
@@ -130,6 +131,7 @@ function createWholeResponse(replicaId: ReplicaId | undefined, json: string): Op
     replicaId,
     status: 200,
     isEventStream: false,
+    keepsRequest: false,
     send: (response, relay, _isAbandoned, onEnd) => sendJson(response, json, relay, onEnd),
   };
 }

@@ -45,6 +45,7 @@ export class HttpBackend implements CallBackend {
 }
 
 class OpenHttpResponse implements OpenResponse {
+  readonly keepsRequest = false;
   readonly #opened: OpenHttpCall;
 
   constructor(opened: OpenHttpCall) {

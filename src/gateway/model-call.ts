@@ -22,6 +22,8 @@ export class ModelCall implements ListElement {
   model: string | undefined;
   replicaId: string | undefined;
   attempts = 0;
+  /** Size of the body that is in memory. */
+  bodyBytes = 0;
   /** Ends the trace of the call. */
   endTrace: EndTrace | undefined;
   position = 0;

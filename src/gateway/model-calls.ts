@@ -80,14 +80,13 @@ export class ModelCalls {
     const body = await bodies.read(request);
     if (body.kind === 'aborted') return this.#finish(call, ABORTED_STATUS, 0, undefined);
     if (body.kind !== 'read') return this.#refuse(call, BODY_ERRORS[body.kind]);
+    call.bodyBytes = body.bytes;
     try {
       const opened = await this.#open(call, body.pieces);
       if ('send' in opened) this.#relay(call, opened);
       else this.#refuse(call, opened);
     } catch (error) {
       this.#fail(call, error);
-    } finally {
-      bodies.release(body.bytes);
     }
   }
 
@@ -171,7 +170,8 @@ export class ModelCalls {
   }
 
   #relay(call: ModelCall, opened: OpenResponse): void {
-    const { replicaId, status, isEventStream } = opened;
+    const { replicaId, status, isEventStream, keepsRequest } = opened;
+    if (!keepsRequest) this.#releaseBody(call);
     call.replicaId = replicaId;
     if (isEventStream) call.recordFirstByte(this.#options.clock.nowMs());
     const addedHeaders =
@@ -223,9 +223,16 @@ export class ModelCalls {
     this.#finish(call, error.status, 0, error.status >= 500 ? cause : undefined);
   }
 
+  /** Gives the memory of a request back. */
+  #releaseBody(call: ModelCall): void {
+    this.#options.bodies.release(call.bodyBytes);
+    call.bodyBytes = 0;
+  }
+
   #finish(call: ModelCall, status: number, responseBytes: number, error: unknown): void {
     const { onFinish, clock } = this.#options;
     this.#inProgress.delete(call);
+    this.#releaseBody(call);
     const finished = call.describe(status, responseBytes, error, clock.nowMs());
     call.endTrace?.(toTraceResult(finished));
     onFinish(finished);

@@ -2,7 +2,7 @@ import type { TokenUsage } from '../telemetry/finished-call.js';
 
 const NO_BYTES = Buffer.alloc(0);
 
-/** Number of bytes at the end of a response in which the usage is looked for. */
+/** Number of bytes at the end of a response, and at its start, in which the usage is looked for. */
 const TAIL_BYTES = 2048;
 
 const NAME = '"usage"';
@@ -12,10 +12,14 @@ const USAGE = /"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})/y;
 
 /**
  * Finds how many tokens a response has used, in the last 2 KiB of its body: at the end of a JSON object, or in the last event of a
- * stream. Text of a model can't be taken for it, because quotes are escaped there. Undefined if the response does not say.
+ * stream. Otherwise in the first 2 KiB, where llama.cpp has it for embeddings. Text of a model can't be taken for it, because quotes are
+ * escaped there. Undefined if the response does not say.
  */
 export function findTokenUsage(pieces: readonly Buffer[]): TokenUsage | undefined {
-  const text = readTail(pieces);
+  return findLast(readTail(pieces)) ?? findLast(pieces[0]?.toString('latin1', 0, TAIL_BYTES) ?? '');
+}
+
+function findLast(text: string): TokenUsage | undefined {
   // A pattern that looks for all occurrences takes ten times as long as this search from the end.
   for (let at = text.lastIndexOf(NAME); at >= 0; at = at > 0 ? text.lastIndexOf(NAME, at - 1) : -1) {
     USAGE.lastIndex = at;

@@ -104,12 +104,25 @@ describe('CallQueue', () => {
     const { state, call, started, advance } = createQueue();
     state.retryAfterMs = 2000;
     call('a');
-    await settle();
+    await advance(1980);
+    expect(started).toEqual([]);
+    await advance(20);
     state.free = 1;
-    await advance(2180);
+    await advance(180);
     expect(started).toEqual([]);
     await advance(60);
     expect(started).toEqual(['a']);
+  });
+
+  it('goes to a replica that is free before those that ask not to be called', async () => {
+    const { state, call, started, advance } = createQueue();
+    state.retryAfterMs = 20_000;
+    call('a');
+    await advance(1000);
+    call('b');
+    state.free = 2;
+    await advance(40);
+    expect(started).toEqual(['a', 'b']);
   });
 
   it('refuses a call at once if the replicas ask to wait for longer than a call can', async () => {

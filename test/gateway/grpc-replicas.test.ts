@@ -327,6 +327,29 @@ describe('a slow gRPC replica', () => {
   });
 });
 
+it('the memory of a request is free again when the stream of its response ends', async () => {
+  const { post } = await startFleet(
+    createTextBackend(async function* (_inputs, { signal }) {
+      yield { text: ['first'] };
+      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    }),
+  );
+  // Four of these take most of the 4 MiB of the gateway.
+  const body = { model: 'm', stream: true, messages: [{ role: 'user', content: 'x'.repeat(1000 * 1024) }] };
+  const open = async (): Promise<Response> => post(CHAT, body);
+  const streams = [await open(), await open(), await open(), await open()];
+  expect(streams.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+  const refused = await open();
+  expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '1']);
+  await streams.pop()?.body?.cancel();
+  await until('there is memory again', async () => {
+    const response = await open();
+    await response.body?.cancel();
+    return response.status === 200;
+  });
+  await Promise.all(streams.map(({ body: rest }) => rest?.cancel()));
+});
+
 describe('a failure of a gRPC replica', () => {
   it('before its first message leads to another replica', async () => {
     let failures = 0;

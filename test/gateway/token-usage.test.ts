@@ -44,10 +44,11 @@ describe('findTokenUsage', () => {
     expect(find(text)).toBeUndefined();
   });
 
-  it('reads only the last 2 KiB', () => {
+  it('reads only the first and the last 2 KiB', () => {
     const usage = '{"usage":{"prompt_tokens":5,"completion_tokens":2}';
-    expect(find(`${usage}${' '.repeat(1900)}`)).toBeDefined();
-    expect(find(`${usage}${' '.repeat(2100)}`)).toBeUndefined();
+    const [near, far] = [' '.repeat(1900), ' '.repeat(2100)];
+    for (const text of [usage + near, near + usage, far + usage, usage + far]) expect(find(text)).toBeDefined();
+    expect(find(far + usage + far)).toBeUndefined();
   });
 });
 
