@@ -1,7 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { BusyError } from '../client/connection-errors.js';
+import { BrokenConnectionError, BusyError } from '../client/connection-errors.js';
 import { getAffinityKey } from '../client/http-calls/affinity-key.js';
-import { createRetryHeaders, findStatusError, STATEFUL_ERROR, toOpenaiError } from '../client/http-calls/call-error.js';
+import {
+  createRetryHeaders,
+  findCause,
+  findStatusError,
+  STATEFUL_ERROR,
+  toOpenaiError,
+} from '../client/http-calls/call-error.js';
 import { filterResponseHeaders, replaceHeaders } from '../client/http-calls/forwarded-headers.js';
 import type { HttpStatusError } from '../client/http-calls/http-failure.js';
 import { isTooLong } from '../client/http-calls/model-list.js';
@@ -139,7 +145,7 @@ export class ModelCalls {
       } catch (error) {
         if (error instanceof BusyError) busy = busy && busy.retryAfterMs <= error.retryAfterMs ? busy : error;
         const isLast = index === routes.length - 1;
-        if (isLast || !isWorthAnother(error) || call.isAbandoned) throw busy ?? error;
+        if (isLast || !isWorthAnother(error, call.attempts) || call.isAbandoned) throw busy ?? error;
       }
     }
     throw new AnyserveError('no_match', `no replica offers the model ${call.model}`);
@@ -268,7 +274,12 @@ function createProtocolError(model: string, { path }: CallPath): OpenaiError {
   );
 }
 
+/** Number of attempts after which a replica that dies is the last one: an input that crashes engines must not visit those of all models. */
+const MAX_CRASHES = 2;
+
 /** Returns whether the next model of an alias can do better than the one that has failed. */
-function isWorthAnother(error: unknown): boolean {
-  return error instanceof AnyserveError && (!error.isFinal || error.code === 'no_match');
+function isWorthAnother(error: unknown, attempts: number): boolean {
+  if (!(error instanceof AnyserveError)) return false;
+  if (attempts >= MAX_CRASHES && findCause(error, BrokenConnectionError)) return false;
+  return !error.isFinal || error.code === 'no_match';
 }

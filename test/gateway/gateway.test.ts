@@ -409,6 +409,26 @@ describe('a key', () => {
   });
 });
 
+describe('a call that kills its replicas', () => {
+  it('does not visit those of all models of an alias', async () => {
+    const aliases = new Map([['any', ['a', 'b', 'c']]]);
+    const { register, post, waitForModels } = await startGateway({ aliases });
+    let visits = 0;
+    for (const model of ['a', 'b', 'c']) {
+      for (const n of [1, 2]) {
+        const engine = await startEngine((_request, response) => {
+          visits++;
+          response.destroy();
+        });
+        await register(`${model}${n}`, engine.url, { model });
+      }
+    }
+    await waitForModels('a', 'any', 'b', 'c');
+    const response = await post(CHAT, { model: 'any' });
+    expect([response.status, visits]).toEqual([503, 2]);
+  });
+});
+
 describe('a path', () => {
   it.each([
     ['/v1/load_lora_adapter', 404],
