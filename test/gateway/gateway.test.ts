@@ -369,6 +369,69 @@ it.each([
   }
 });
 
+describe('a caller', () => {
+  /** Starts two engines for one model, in the zones a and b. `call` returns the zones of the engines that took 20 calls. */
+  async function startZones(...args: Parameters<typeof startTestGateway>) {
+    const { register, post, waitForModels } = await startGateway(...args);
+    for (const zone of ['a', 'b']) await register(zone, (await startNamedEngine(zone)).url, { model: 'm', zone });
+    await waitForModels('m');
+    return async (headers: Record<string, string>, body: object = {}): Promise<string> => {
+      const zones = new Set<string>();
+      for (let call = 0; call < 20; call++) {
+        const response = await post(CHAT, { model: 'm', ...body }, headers);
+        zones.add(((await response.json()) as { engine: string }).engine);
+      }
+      return [...zones].sort().join();
+    };
+  }
+
+  it('can prefer replicas', async () => {
+    const call = await startZones();
+    expect(await call({})).toBe('a,b');
+    expect(await call({ 'x-anyserve-prefer': 'zone%3Db' })).toBe('b');
+    expect(await call({ 'x-anyserve-prefer': 'zone%3Dc' })).toBe('a,b');
+  });
+
+  it('has its calls at the same replica with the same affinity, for the pick affinity', async () => {
+    const call = await startZones({ pick: 'affinity' });
+    const zones = new Set<string>();
+    for (let key = 0; key < 20; key++) zones.add(await call({ 'x-anyserve-affinity': `key-${key}` }));
+    expect([...zones].sort()).toEqual(['a', 'b']);
+  });
+
+  it('has the calls of a conversation at the same replica with the pick affinity', async () => {
+    const call = await startZones({ pick: 'affinity' });
+    const zones = new Set<string>();
+    for (let user = 0; user < 20; user++) zones.add(await call({}, { user: `user-${user}` }));
+    expect([...zones].sort()).toEqual(['a', 'b']);
+  });
+});
+
+it('a form with an aliased model is sent with the name of the model, and otherwise unchanged', async () => {
+  const { register, gateway, waitForModels } = await startGateway({ aliases: new Map([['whisper-1', ['m']]]) });
+  const engine = await startNamedEngine('a');
+  await register('a', engine.url);
+  await waitForModels('m', 'whisper-1');
+  const createBody = (model: string): string =>
+    [
+      '--X\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\n\r\n\u0000bytes\r\n',
+      `--X\r\ncontent-disposition: form-data; name="model"\r\n\r\n${model}\r\n`,
+      '--X\r\ncontent-disposition: form-data; name="language"\r\n\r\nen\r\n--X--\r\n',
+    ].join('');
+  const response = await fetch(`${gateway.url}/v1/audio/transcriptions`, {
+    method: 'POST',
+    headers: { 'content-type': 'multipart/form-data; boundary=X' },
+    body: createBody('whisper-1'),
+  });
+  expect(await response.json()).toEqual({ engine: 'a' });
+  const { body, headers, url } = engine.requests.at(-1) as ReceivedRequest;
+  expect([url, body]).toEqual(['/v1/audio/transcriptions', createBody('m')]);
+  expect(headers).toMatchObject({
+    'content-type': 'multipart/form-data; boundary=X',
+    'content-length': String(createBody('m').length),
+  });
+});
+
 describe('a key', () => {
   const KEYS = ['# callers', 'alice key-of-alice-1234567 steer', 'bob key-of-bob-1234567890 where=zone=b'];
   const findCaller: FindCaller = (authorization, connection) =>
@@ -376,26 +439,27 @@ describe('a key', () => {
 
   it('is required, and restricts the replicas of its caller', async () => {
     const { register, post, waitForModels, finished, gateway } = await startGateway(
-      { findCaller },
+      { findCaller, aliases: new Map([['first', ['only-a', 'm']]]) },
       'key-of-alice-1234567',
     );
     const [a, b] = [await startNamedEngine('a'), await startNamedEngine('b')];
     await register('a', a.url, { model: 'm', zone: 'a' });
     await register('a2', a.url, { model: 'only-a', zone: 'a' });
     await register('b', b.url, { model: 'm', zone: 'b' });
-    await waitForModels('m', 'only-a');
+    await waitForModels('first', 'm', 'only-a');
     const bob = { authorization: 'Bearer key-of-bob-1234567890' };
     for (let call = 0; call < 3; call++) {
       const response = await post(CHAT, { model: 'm' }, { ...bob, 'x-anyserve-query': 'zone=a' });
       expect([await response.json(), response.headers.get('x-anyserve-replica')]).toEqual([{ engine: 'b' }, null]);
     }
+    expect(await (await post(CHAT, { model: 'first' }, bob)).json()).toEqual({ engine: 'b' });
     const hidden = await post(CHAT, { model: 'only-a' }, bob);
     expect([hidden.status, (await readError(hidden)).code]).toEqual([404, 'model_not_found']);
     const models = await (await fetch(`${gateway.url}/v1/models`, { headers: bob })).json();
-    expect((models as { data: { id: string }[] }).data.map(({ id }) => id)).toEqual(['m']);
+    expect((models as { data: { id: string }[] }).data.map(({ id }) => id)).toEqual(['first', 'm']);
     const steered = await post(CHAT, { model: 'm' }, { 'x-anyserve-selector': 'zone%3Db' });
     expect([await steered.json(), steered.headers.get('x-anyserve-replica')]).toEqual([{ engine: 'b' }, 'b']);
-    expect(finished.map(({ caller }) => caller)).toEqual(['bob', 'bob', 'bob', 'bob', 'alice']);
+    expect(finished.map(({ caller }) => caller)).toEqual(['bob', 'bob', 'bob', 'bob', 'bob', 'alice']);
     for (const authorization of [
       '',
       'Bearer x',
