@@ -30,7 +30,10 @@ export function findStatusError(error: AnyserveError): HttpStatusError | undefin
 }
 
 /** Returns the first error of a class in the chain of causes. */
-export function findCause<T extends Error>(error: Error, type: abstract new (...parameters: never[]) => T): T | undefined {
+export function findCause<T extends Error>(
+  error: Error,
+  type: abstract new (...parameters: never[]) => T,
+): T | undefined {
   let cause: unknown = error;
   for (let depth = 0; depth < MAX_CAUSES && cause instanceof Error; depth++) {
     if (cause instanceof type) return cause;
