@@ -47,6 +47,15 @@ export interface RegistrationRequest {
 export const REGISTRATION_HEADER = 'x-anyserve-registration';
 export const OPEN_REGISTRATION = 'open';
 
+/**
+ * Response header of `GET /health` for a request with a token, if the server has tokens: what the token permits. Reading can be open to
+ * everyone, and then a wrong token would go unnoticed until a registration.
+ */
+export const TOKEN_HEADER = 'x-anyserve-token';
+
+/** Values of {@link TOKEN_HEADER}. */
+export type TokenUse = 'register' | 'read' | 'unknown';
+
 /** Maximum size of a registration, in bytes. */
 export const MAX_REGISTRATION_BYTES = 1024 * 1024;
 

@@ -1,14 +1,14 @@
 import type { Request, RequestHandler } from 'express';
 import { EVENTS_PATH } from '../api/event-query.js';
 import { EXPLAIN_PATH } from '../api/explanation-json.js';
-import { OPEN_REGISTRATION, REGISTRATION_HEADER } from '../api/registration.js';
+import { OPEN_REGISTRATION, REGISTRATION_HEADER, TOKEN_HEADER } from '../api/registration.js';
 import { WATCH_PATH } from '../api/watch-events.js';
 import type { Clock, Events, RegistryEvent, ServerEvent } from '../core/ports.js';
 import { BodyMemory } from '../http/body-memory.js';
 import { sendJson } from '../http/json-response.js';
 import { isPath } from '../http/request-head.js';
 import type { ServerMetrics } from '../telemetry/server-metrics.js';
-import type { Access, AccessTokens, AuthorizedHandler } from './authorization.js';
+import { type Access, type AccessTokens, type AuthorizedHandler, findTokenUse } from './authorization.js';
 import { CORDON_PATH, createCordonHandler, createUncordonHandler } from './cordon-handlers.js';
 import { createFileHandler, DASHBOARD_FILES } from './dashboard-files.js';
 import type { DeadPeerDetector } from './dead-peer-detector.js';
@@ -199,7 +199,12 @@ function createDashboardResources(context: ResourceContext): readonly ApiResourc
   ];
 }
 
-function createHealthResources({ readiness, isRegistrationOpen, metrics }: ResourceContext): readonly ApiResource[] {
+function createHealthResources({
+  readiness,
+  isRegistrationOpen,
+  metrics,
+  tokens,
+}: ResourceContext): readonly ApiResource[] {
   const metricsResource: ApiResource | undefined = metrics && {
     path: METRICS_PATH,
     access: 'whole',
@@ -207,7 +212,11 @@ function createHealthResources({ readiness, isRegistrationOpen, metrics }: Resou
   };
   return [
     ...(metricsResource ? [metricsResource] : []),
-    { path: '/health', access: 'open', createMethods: () => ({ GET: createHealthHandler(isRegistrationOpen) }) },
+    {
+      path: '/health',
+      access: 'open',
+      createMethods: () => ({ GET: createHealthHandler(isRegistrationOpen, tokens) }),
+    },
     { path: '/livez', access: 'open', createMethods: () => ({ GET: handleLivez }) },
     { path: '/readyz', access: 'open', createMethods: () => ({ GET: createReadyzHandler(readiness) }) },
   ];
@@ -237,7 +246,11 @@ function createShared(options: ResourceOptions) {
 }
 
 /** Creates the handler of `GET /health`, with the same body as the Python server's. */
-function createHealthHandler(isRegistrationOpen = false): RequestHandler {
+function createHealthHandler(isRegistrationOpen = false, tokens: AccessTokens = {}): RequestHandler {
   const headers = isRegistrationOpen ? { [REGISTRATION_HEADER]: OPEN_REGISTRATION } : {};
-  return (_request, response) => sendJson(response, 200, '{"status":"healthy"}', headers);
+  return (request, response) => {
+    const tokenUse = findTokenUse(request, tokens);
+    const all = tokenUse === undefined ? headers : { ...headers, [TOKEN_HEADER]: tokenUse };
+    sendJson(response, 200, '{"status":"healthy"}', all);
+  };
 }

@@ -1,5 +1,6 @@
 import type { NextFunction, Request, Response } from 'express';
 import { FORWARDED_HEADER } from '../api/lease-owner.js';
+import type { TokenUse } from '../api/registration.js';
 import type { ReplicaId } from '../core/ids.js';
 import { WHOLE_REGISTRY } from '../core/scope.js';
 import { hashToken, parseBearerToken, type TokenGrant, type TokenSet } from '../credentials/token-set.js';
@@ -81,6 +82,15 @@ export function checkIdPrefix(
 export function authorizeRequest(access: Access, request: Request, tokens: AccessTokens): AccessDecision {
   if (!needsToken(access, tokens)) return OPEN_ACCESS;
   return authorize(access, getHeaderValues(request.rawHeaders, 'authorization'), tokens);
+}
+
+/** Returns what the token of a request permits. Undefined without a token, and if no kind of access needs one. */
+export function findTokenUse({ rawHeaders }: Pick<Request, 'rawHeaders'>, tokens: AccessTokens): TokenUse | undefined {
+  const token = parseBearerToken(getHeaderValues(rawHeaders, 'authorization'));
+  if (token === undefined || !(tokens.register || tokens.read)) return undefined;
+  const digest = hashToken(token);
+  if (tokens.register?.().findGrant(digest)) return 'register';
+  return tokens.read?.().findGrant(digest) ? 'read' : 'unknown';
 }
 
 /** Returns whether another API server has forwarded a request: it has the header of such requests, and a peer token. */

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
-import { OPEN_REGISTRATION, REGISTRATION_HEADER } from '../../api/registration.js';
+import { OPEN_REGISTRATION, REGISTRATION_HEADER, TOKEN_HEADER, type TokenUse } from '../../api/registration.js';
 import { getErrorMessage } from '../../core/errors.js';
 import { isLoopback } from '../../core/host.js';
 import type { Clock } from '../../core/ports.js';
@@ -21,6 +21,13 @@ const CERTIFICATE_WARNING_MS = 14 * 24 * 60 * 60 * 1000;
 /** Maximum size of the response of `/readyz`. */
 const MAX_READINESS_BYTES = 64 * 1024;
 
+/** Results for a token, which the list of replicas may not need. */
+const TOKEN_RESULTS: Readonly<Record<TokenUse, Pick<CheckResult, 'status' | 'detail'>>> = {
+  register: { status: 'ok', detail: 'permits to register replicas' },
+  read: { status: 'ok', detail: 'permits to read, and not to register replicas' },
+  unknown: { status: 'failed', detail: 'the server does not know this token' },
+};
+
 /** Client, TLS settings and clock for the checks of an API server. */
 export interface ServerCheckOptions {
   readonly api: ApiClient;
@@ -36,7 +43,8 @@ export async function* checkServer(server: ServerAddress, options: ServerCheckOp
   const connections = new HttpConnections(options.tls);
   try {
     const startedAtMs = clock.nowMs();
-    const response = await getPath(connections, server, '/health', signal);
+    const token = api.getToken(server);
+    const response = await getPath(connections, server, '/health', signal, token);
     const tookMs = Math.round(clock.nowMs() - startedAtMs);
     yield { check: 'connection', target, status: 'ok', detail: `responds in ${tookMs} ms` };
     const certificate = checkCertificate(response, clock);
@@ -46,6 +54,8 @@ export async function* checkServer(server: ServerAddress, options: ServerCheckOp
     yield { ...(await checkReadiness(connections, server, signal)), target };
     const list = await checkList(api, server, signal);
     yield { ...list, target };
+    const tokenUse = response.headers[TOKEN_HEADER] as TokenUse | undefined;
+    if (list.status === 'ok' && tokenUse !== undefined) yield { check: 'token', target, ...TOKEN_RESULTS[tokenUse] };
     if (list.status === 'ok' && isOpen(response.headers, server)) {
       const detail =
         'anyone who reaches it can register replicas, and receives calls; see "serve --register-token-file"';
@@ -66,10 +76,12 @@ function getPath(
   { url, address }: ServerAddress,
   path: string,
   signal: AbortSignal,
+  token?: string,
 ): Promise<HttpResponse> {
   return connections.send({
     method: 'GET',
     url: `${url}${path}`,
+    headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
     address,
     headTimeoutMs: API_RESPONSE_TIMEOUT_MS,
     signal,

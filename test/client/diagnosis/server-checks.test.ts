@@ -5,7 +5,9 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { ApiClient } from '../../../src/client/api-client.js';
 import type { CheckResult } from '../../../src/client/diagnosis/machine-checks.js';
 import { checkServer } from '../../../src/client/diagnosis/server-checks.js';
+import { TokenSet } from '../../../src/credentials/token-set.js';
 import { clock } from '../../../src/system.js';
+import { startTestApiServer } from '../../support/api-server.js';
 import { createAuthority } from '../../support/certificates.js';
 
 const closers: (() => void)[] = [];
@@ -23,9 +25,9 @@ async function startServer(handle: RequestListener, tls?: { readonly cert: strin
 }
 
 /** Checks a server. Returns `check status: detail` lines. */
-async function check(url: string, ca?: string): Promise<string[]> {
+async function check(url: string, ca?: string, token?: string): Promise<string[]> {
   const tls = ca === undefined ? undefined : () => ({ ca });
-  const api = new ApiClient({ servers: [url], clock, tls });
+  const api = new ApiClient({ servers: [url], clock, tls, token: () => token });
   closers.push(() => api.close());
   const results: CheckResult[] = [];
   const [server] = await api.servers.get();
@@ -103,6 +105,25 @@ describe('checkServer', () => {
       '/readyz': (_request, response) => void response.end('{"status":"degraded","reasons":["etcd is gone"]}'),
     });
     expect((await check(await startServer(degraded)))[2]).toBe('readiness warning: degraded; etcd is gone');
+  });
+
+  it.each([
+    ['register-1', 'token ok: permits to register replicas'],
+    ['read-1', 'token ok: permits to read, and not to register replicas'],
+    ['wrong', 'unknown token'],
+  ])('checks the token %s at a server that needs one', async (token, expected) => {
+    const tokens = { register: () => new TokenSet(['register-1'], 'a'), read: () => new TokenSet(['read-1'], 'b') };
+    const server = await startTestApiServer({ tokens });
+    closers.push(() => server.close());
+    const lines = await check(server.url, undefined, token);
+    expect(lines.filter((line) => /^token|^access failed/.test(line))).toEqual([expect.stringContaining(expected)]);
+  });
+
+  it('reports a wrong token also if everyone can read', async () => {
+    const server = await startTestApiServer({ tokens: { register: () => new TokenSet(['register-1'], 'a') } });
+    closers.push(() => server.close());
+    expect(await check(server.url, undefined, 'wrong')).toContain('token failed: the server does not know this token');
+    expect((await check(server.url)).filter((line) => line.startsWith('token'))).toEqual([]);
   });
 
   it('accepts a server that has no readiness, such as the Python server', async () => {
