@@ -181,7 +181,7 @@ describe.skipIf(problem !== undefined)('stores in one etcd', () => {
       await one.store.put(registration(`big${n}`, replica(`big${n}`, ...large)));
     }
     expect(listLocal()).toEqual([
-      expect.stringMatching(/^1 registration is only in this API server, .*space exceeded$/),
+      expect.stringMatching(/^1 registration is only in this API server: .*space exceeded$/),
     ]);
     await one.store.delete(registration('l1', replica('r1')).lease, 'released');
     await until('the removal is seen', () => !other.shown.has('r1'));
