@@ -1,5 +1,4 @@
 /** The engine of the gateway benchmarks for single responses: nginx, which responds to POST with a constant. */
-import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -21,13 +20,6 @@ export const LARGE_BODY = createRequest('lorem ipsum '.repeat(200_000 / 12));
 
 const SMALL_RESPONSE = createResponse('Hello! How can I help you today?');
 const LARGE_RESPONSE_BYTES = 100_000;
-
-/** Returns a message if a program that the benchmarks need is missing. */
-export function findMissingProgram(): string | undefined {
-  const missing = ['wrk', 'nginx', 'taskset'].filter((name) => spawnSync('which', [name]).status !== 0);
-  if (missing.length === 0) return undefined;
-  return `bench:gateway needs ${missing.join(' and ')}; on Debian: apt-get install wrk nginx-light util-linux`;
-}
 
 /** Starts nginx on a core. Resolves to its URL: `http://127.0.0.1:PORT`. */
 export async function startEngine(core: number): Promise<string> {

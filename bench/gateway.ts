@@ -15,10 +15,11 @@ import {
   startContender,
   startContenders,
 } from './gateway-contenders.js';
-import { CALL_PATH, findMissingProgram, LARGE_BODY, SMALL_BODY, startEngine } from './gateway-engine.js';
+import { CALL_PATH, LARGE_BODY, SMALL_BODY, startEngine } from './gateway-engine.js';
 import { readProcessorUs, readResidentBytes } from './gateway-process.js';
 import { installRivals } from './gateway-rivals.js';
 import { measureStreams } from './gateway-streams.js';
+import { checkPrograms } from './programs.js';
 import { getProjectPath } from './project-file.js';
 import { type Row, report } from './report.js';
 import { runWrk, type WrkResult, writeWrkScript } from './wrk.js';
@@ -177,11 +178,7 @@ function computeSlope(values: readonly number[]): number {
   return numerator / values.reduce((sum, _, index) => sum + (index - middle) ** 2, 0);
 }
 
-const problem = findMissingProgram();
-if (problem !== undefined) {
-  console.error(problem);
-  process.exit(1);
-}
+checkPrograms('bench:gateway', 'wrk', 'nginx', 'taskset');
 if (process.argv.includes('--install')) installRivals();
 const engine = await startEngine(CLIENT_CORE);
 const calls = await measureCalls(engine);

@@ -7,8 +7,8 @@ import OpenAI from 'openai';
 import { createFetch } from '../src/openai.js';
 import { computeMedian, computeMedianRatio, roundFigure } from './figures.js';
 import { CLIENT_CORE, GATEWAY_CORE, registerEngine } from './gateway-contenders.js';
-
-import { findMissingProgram, KEY, MODEL, startEngine } from './gateway-engine.js';
+import { KEY, MODEL, startEngine } from './gateway-engine.js';
+import { checkPrograms } from './programs.js';
 import { type Row, report } from './report.js';
 
 const CONCURRENCIES = [1, 16];
@@ -63,8 +63,7 @@ async function measure(direct: OpenAI, balanced: OpenAI, concurrency: number): P
   return [createRow('directly', costs.direct), createRow('with `createFetch`', costs.balanced)];
 }
 
-const missing = findMissingProgram();
-if (missing !== undefined) throw new Error(missing);
+checkPrograms('bench:openai', 'nginx', 'taskset');
 spawnSync('taskset', ['-cp', String(GATEWAY_CORE), String(process.pid)]);
 const engine = await startEngine(CLIENT_CORE);
 const registered = await registerEngine(engine);

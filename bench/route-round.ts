@@ -67,8 +67,8 @@ export interface ComparedRouteCost extends RouteCost {
 }
 
 /**
- * Compares servers with those of another kind that were measured in the same turns. Two processes of the same kind differ by a few percent, and
- * the speed of the machine changes within minutes. So each ratio is the median of those of all turns.
+ * Compares servers with those of another kind that were measured in the same turns. Two processes of the same kind differ by a few
+ * percent, and the speed of the machine changes within minutes. So each ratio is the median of those of all turns.
  */
 export function compareRouteCosts(costs: readonly RouteCost[], base: readonly RouteCost[]): ComparedRouteCost {
   const list = (of: readonly RouteCost[], key: keyof RouteCost): number[] => of.map((cost) => cost[key]);

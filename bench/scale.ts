@@ -1,7 +1,7 @@
 /**
  * Measures API servers that share a registry in etcd: the time until a change is at another server, compared with a bare watch of
  * etcd; registrations; the start of a server and a complete list; memory and CPU of the servers, their watchers and etcd; and
- * `GET /route` compared with a server without etcd. One etcd member and all processes run on this machine. Needs etcd.
+ * `GET /route` compared with a server without etcd. One etcd member and all processes run on this machine. Needs etcd and wrk.
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -9,6 +9,7 @@ import { EtcdProcess, findEtcdProblem } from '../test/support/etcd-process.js';
 import { ask, getBuiltCommand, type Started, start } from './child-process.js';
 import { computeMedian, computeMedianRatio, computeQuantile, readMonotonicUs, roundFigure } from './figures.js';
 import type { Memory } from './own-usage.js';
+import { checkPrograms } from './programs.js';
 import { getProjectPath } from './project-file.js';
 import { type Row, report } from './report.js';
 import { compareRouteCosts, type RouteCost, readCpuUs } from './route-round.js';
@@ -253,8 +254,10 @@ async function measureRouteRound({ child, port }: Server, script: string): Promi
 /** Two servers with the same replicas: one that shares its registry, and one that doesn't. */
 const ROUTE_SERVERS = ['shared', 'alone'] as const;
 
+type RouteCosts = Record<(typeof ROUTE_SERVERS)[number], RouteCost[]>;
+
 /** Measures both servers in turn, after both have warmed up. Each has its own leases. */
-async function measureRoutePair(script: string): Promise<Record<(typeof ROUTE_SERVERS)[number], RouteCost[]>> {
+async function measureRoutePair(script: string): Promise<RouteCosts> {
   const etcd = await EtcdProcess.start({ isDurable: true });
   const servers = {
     shared: await startBinary({ store: `${etcd.address}/scale`, core: 0 }),
@@ -266,7 +269,7 @@ async function measureRoutePair(script: string): Promise<Record<(typeof ROUTE_SE
     await ask(holder, 'open', { port: servers[name].port, count: ROUTE_SIZE });
     holders.push(holder);
   }
-  const costs: Record<(typeof ROUTE_SERVERS)[number], RouteCost[]> = { shared: [], alone: [] };
+  const costs: RouteCosts = { shared: [], alone: [] };
   for (let round = 0; round < ROUTE_WARM_UP_ROUNDS + ROUTE_ROUNDS; round++) {
     for (const name of round % 2 === 0 ? ROUTE_SERVERS : ROUTE_SERVERS.toReversed()) {
       const cost = await measureRouteRound(servers[name], script);
@@ -287,7 +290,7 @@ async function measureRoute(): Promise<Row> {
   const script = writeWrkTargets(queries);
   // The servers get the other core. What this process starts inherits its core.
   spawnSync('taskset', ['-cp', '1', String(process.pid)]);
-  const costs: Record<(typeof ROUTE_SERVERS)[number], RouteCost[]> = { shared: [], alone: [] };
+  const costs: RouteCosts = { shared: [], alone: [] };
   for (let pair = 0; pair < ROUTE_PAIRS; pair++) {
     const measured = await measureRoutePair(script);
     for (const name of ROUTE_SERVERS) costs[name].push(...measured[name]);
@@ -312,6 +315,7 @@ const PARTS: Readonly<Record<string, () => Promise<Row[]>>> = {
   route: async () => [await measureRoute()],
 };
 
+checkPrograms('bench:scale', 'wrk', 'taskset');
 const problem = findEtcdProblem();
 if (problem !== undefined) throw new Error(problem);
 const names = process.argv.slice(2);

@@ -48,8 +48,8 @@ export const REGISTRATION_HEADER = 'x-anyserve-registration';
 export const OPEN_REGISTRATION = 'open';
 
 /**
- * Response header of `GET /health` for a request with a token, if the server has tokens: what the token permits. Reading can be open to
- * everyone, and then a wrong token would go unnoticed until a registration.
+ * Response header of `GET /health` for a request with a token, if the server has tokens: what the token can be used for. Where everyone can
+ * read, a wrong token would go unnoticed until a registration.
  */
 export const TOKEN_HEADER = 'x-anyserve-token';
 

@@ -16,6 +16,11 @@ export class ReplicaStatusError extends AnyserveError {}
 /** Error of a replica whose response is not valid HTTP. */
 export class InvalidResponseError extends AnyserveError {}
 
+/** Creates the error of a call that needs the list of replicas before any API server has sent it. */
+export function createNoListError(): AnyserveError {
+  return new AnyserveError('server_unreachable', 'no API server has sent a list of replicas');
+}
+
 const CONNECTION_ERROR_REASONS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there',
   ENOTFOUND: 'no such host',

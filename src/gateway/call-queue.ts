@@ -132,13 +132,16 @@ export class CallQueue {
 interface Place {
   readonly line: string;
   readonly isBusy: () => boolean;
-  /** When the replicas can be called again that asked not to be called. */
+  /** Time at which the replicas that asked not to be called can be called again. */
   pushBackEndsMs: number;
   notBeforeMs: number;
   wake: () => void;
 }
 
-/** Returns whether a call waits because others would call the same replicas now. Before that time, another replica may be free. */
+/**
+ * Returns whether a call waits for its random part of the time after a push-back. A replica that is free earlier is another one, so the call
+ * need not wait for it.
+ */
 function isInJitter({ pushBackEndsMs, notBeforeMs }: Place, nowMs: number): boolean {
   return pushBackEndsMs <= nowMs && nowMs < notBeforeMs;
 }

@@ -274,7 +274,7 @@ function createProtocolError(model: string, { path }: CallPath): OpenaiError {
   );
 }
 
-/** Number of attempts after which a replica that dies is the last one: an input that crashes engines must not visit those of all models. */
+/** Number of attempts from which a replica that dies is the last: an input that crashes engines must not reach those of all models. */
 const MAX_CRASHES = 2;
 
 /** Returns whether the next model of an alias can do better than the one that has failed. */

@@ -7,9 +7,9 @@ const PAGE_BYTES = 8 * 1024;
 const NO_PAGE = Buffer.alloc(0);
 
 /**
- * Collects the pieces of a body. Small pieces are joined: each would take up to 300 bytes of overhead and keep the memory that it was
- * received in, and the sender of a body chooses how small they are. Large ones are not copied, and
- * neither is the first one, because most bodies have only one.
+ * Collects the pieces of a body, and joins small ones. Each would take up to 300 bytes of overhead and keep the memory that it was
+ * received in, and the sender of a body chooses how small they are. Large pieces are not copied. Neither is the first one, because
+ * most bodies have only one.
  */
 export class PieceList {
   readonly pieces: Buffer[] = [];

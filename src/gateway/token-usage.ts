@@ -2,8 +2,8 @@ import type { TokenUsage } from '../telemetry/finished-call.js';
 
 const NO_BYTES = Buffer.alloc(0);
 
-/** Number of bytes at the end of a response, and at its start, in which the usage is looked for. */
-const TAIL_BYTES = 2048;
+/** Number of bytes at each end of a response in which the usage is looked for. */
+const END_BYTES = 2048;
 
 const NAME = '"usage"';
 
@@ -16,10 +16,13 @@ const USAGE = /"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})/y;
  * escaped there. Undefined if the response does not say.
  */
 export function findTokenUsage(pieces: readonly Buffer[]): TokenUsage | undefined {
-  return findLast(readTail(pieces)) ?? findLast(pieces[0]?.toString('latin1', 0, TAIL_BYTES) ?? '');
+  const tail = readTail(pieces);
+  const usage = findLastUsage(tail);
+  // A shorter text is the whole body.
+  return usage || tail.length < END_BYTES ? usage : findLastUsage(readHead(pieces));
 }
 
-function findLast(text: string): TokenUsage | undefined {
+function findLastUsage(text: string): TokenUsage | undefined {
   // A pattern that looks for all occurrences takes ten times as long as this search from the end.
   for (let at = text.lastIndexOf(NAME); at >= 0; at = at > 0 ? text.lastIndexOf(NAME, at - 1) : -1) {
     USAGE.lastIndex = at;
@@ -29,11 +32,20 @@ function findLast(text: string): TokenUsage | undefined {
   return undefined;
 }
 
+function readHead(pieces: readonly Buffer[]): string {
+  let text = '';
+  for (const piece of pieces) {
+    if (text.length >= END_BYTES) break;
+    text += piece.toString('latin1', 0, END_BYTES - text.length);
+  }
+  return text;
+}
+
 function readTail(pieces: readonly Buffer[]): string {
   let text = '';
-  for (let index = pieces.length - 1; index >= 0 && text.length < TAIL_BYTES; index--) {
+  for (let index = pieces.length - 1; index >= 0 && text.length < END_BYTES; index--) {
     const piece = pieces[index] as Buffer;
-    text = piece.toString('latin1', Math.max(0, piece.length - TAIL_BYTES + text.length)) + text;
+    text = piece.toString('latin1', Math.max(0, piece.length - END_BYTES + text.length)) + text;
   }
   return text;
 }
@@ -67,14 +79,14 @@ export class BodyTail {
   }
 
   add(piece: Buffer): void {
-    if (this.#bytes === NO_BYTES) this.#bytes = Buffer.allocUnsafeSlow(2 * TAIL_BYTES);
-    if (piece.length >= TAIL_BYTES) {
-      this.#length = piece.copy(this.#bytes, 0, piece.length - TAIL_BYTES);
+    if (this.#bytes === NO_BYTES) this.#bytes = Buffer.allocUnsafeSlow(2 * END_BYTES);
+    if (piece.length >= END_BYTES) {
+      this.#length = piece.copy(this.#bytes, 0, piece.length - END_BYTES);
       return;
     }
     if (this.#length + piece.length > this.#bytes.length) {
-      this.#bytes.copyWithin(0, this.#length - TAIL_BYTES, this.#length);
-      this.#length = TAIL_BYTES;
+      this.#bytes.copyWithin(0, this.#length - END_BYTES, this.#length);
+      this.#length = END_BYTES;
     }
     this.#length += piece.copy(this.#bytes, this.#length);
   }

@@ -9,7 +9,7 @@ import type { Clock } from '../core/ports.js';
 import { MIN_TLS_VERSION, type ServerTls } from '../core/tls.js';
 import { respondToParseError } from './http-parse-errors.js';
 import type { ConnectionLimit } from './open-files.js';
-import { waitForTurn } from './pipelining.js';
+import { isFirstInPipeline, waitForTurn } from './pipelining.js';
 
 /** Where a server listens, and its limits. */
 export interface ListenerOptions {
@@ -140,20 +140,25 @@ function handleRequests(
   handlers: ListenerHandlers,
   { idleTimeoutMs, keepsAlive }: { readonly idleTimeoutMs: number; readonly keepsAlive: () => boolean },
 ): void {
-  // A request that waits has no timer: the present response has one, which can be shorter.
-  const handleInTurn = (request: IncomingMessage, response: ServerResponse, handle: () => void): void => {
-    waitForTurn(request, response, () => {
-      handle();
-      if (!response.writableFinished) request.socket.setTimeout(idleTimeoutMs);
-    });
+  // Only in its turn: the timer of the response before it can be shorter.
+  const limitIdleTime = (request: IncomingMessage, response: ServerResponse): void => {
+    if (!response.writableFinished) request.socket.setTimeout(idleTimeoutMs);
+  };
+  const handle = (request: IncomingMessage, response: ServerResponse): void => {
+    handlers.handle(request, response);
+    limitIdleTime(request, response);
   };
   server.on('request', (request, response) => {
     if (!keepsAlive()) response.shouldKeepAlive = false;
-    handleInTurn(request, response, () => handlers.handle(request, response));
+    if (isFirstInPipeline(response)) handle(request, response);
+    else waitForTurn(request, response, () => handle(request, response));
   });
   // Node's default sends the same response, but without a timeout for a client that doesn't read it.
   server.on('checkExpectation', (request, response) => {
-    handleInTurn(request, response, () => response.writeHead(417).end());
+    waitForTurn(request, response, () => {
+      response.writeHead(417).end();
+      limitIdleTime(request, response);
+    });
   });
   server.on('clientError', (error, socket) => {
     if (!handlers.isTakenOver?.(socket)) respondToParseError(error, socket, handlers.formatError);

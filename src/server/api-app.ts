@@ -138,7 +138,7 @@ function redirect(response: Response, location: string): void {
 }
 
 /** The id of a lease in a request target. */
-const LEASE_ID = /^(\/+leases\/)[^?]*/i;
+const LEASE_ID = /(\/leases\/)[^?]*/i;
 
 /** Maximum length of a request target in the log, in UTF-16 units. */
 const MAX_LOGGED_TARGET = 256;

@@ -84,7 +84,7 @@ export function authorizeRequest(access: Access, request: Request, tokens: Acces
   return authorize(access, getHeaderValues(request.rawHeaders, 'authorization'), tokens);
 }
 
-/** Returns what the token of a request permits. Undefined without a token, and if no kind of access needs one. */
+/** Returns what the token of a request can be used for. Undefined without a token, and at a server that has none. */
 export function findTokenUse({ rawHeaders }: Pick<Request, 'rawHeaders'>, tokens: AccessTokens): TokenUse | undefined {
   const token = parseBearerToken(getHeaderValues(rawHeaders, 'authorization'));
   if (token === undefined || !(tokens.register || tokens.read)) return undefined;

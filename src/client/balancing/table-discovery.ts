@@ -1,9 +1,10 @@
 import type { ListedReplica } from '../../api/replica-list-json.js';
 import { listPairs } from '../../core/capability.js';
-import { AnyserveError } from '../../core/errors.js';
+import type { AnyserveError } from '../../core/errors.js';
 import type { Clock } from '../../core/ports.js';
 import { raceWithAbort, sleep } from '../async-waits.js';
 import type { ClientReplica } from '../client-options.js';
+import { createNoListError } from '../connection-errors.js';
 import type {
   AttemptOutcome,
   AttemptRecord,
@@ -212,10 +213,6 @@ export class TableDiscovery implements Discovery, AttemptOwner {
     if (pushBackMs > MAX_PUSH_BACK_MS && this.#candidates.eject(stats, MAX_PUSH_BACK_MS)) return;
     stats.pushBack(this.#stats.nowMs() + Math.min(pushBackMs, MAX_PUSH_BACK_MS));
   }
-}
-
-function createNoListError(): AnyserveError {
-  return new AnyserveError('server_unreachable', 'no API server has sent a list of replicas');
 }
 
 /** Returns as what a failure counts for the ejection of a replica; undefined if it doesn't count. */

@@ -21,12 +21,12 @@ const CERTIFICATE_WARNING_MS = 14 * 24 * 60 * 60 * 1000;
 /** Maximum size of the response of `/readyz`. */
 const MAX_READINESS_BYTES = 64 * 1024;
 
-/** Results for a token, which the list of replicas may not need. */
-const TOKEN_RESULTS: Readonly<Record<TokenUse, Pick<CheckResult, 'status' | 'detail'>>> = {
-  register: { status: 'ok', detail: 'permits to register replicas' },
-  read: { status: 'ok', detail: 'permits to read, and not to register replicas' },
-  unknown: { status: 'failed', detail: 'the server does not know this token' },
-};
+/** Results of the check of a token, by the value of the response header. Everyone can read at some servers, also with a wrong token. */
+const TOKEN_RESULTS: ReadonlyMap<unknown, Pick<CheckResult, 'status' | 'detail'>> = new Map([
+  ['register', { status: 'ok', detail: 'can register replicas' }],
+  ['read', { status: 'ok', detail: 'can read, but not register replicas' }],
+  ['unknown', { status: 'failed', detail: 'the server does not know this token' }],
+] satisfies [TokenUse, Pick<CheckResult, 'status' | 'detail'>][]);
 
 /** Client, TLS settings and clock for the checks of an API server. */
 export interface ServerCheckOptions {
@@ -54,8 +54,8 @@ export async function* checkServer(server: ServerAddress, options: ServerCheckOp
     yield { ...(await checkReadiness(connections, server, signal)), target };
     const list = await checkList(api, server, signal);
     yield { ...list, target };
-    const tokenUse = response.headers[TOKEN_HEADER] as TokenUse | undefined;
-    if (list.status === 'ok' && tokenUse !== undefined) yield { check: 'token', target, ...TOKEN_RESULTS[tokenUse] };
+    const tokenResult = TOKEN_RESULTS.get(response.headers[TOKEN_HEADER]);
+    if (list.status === 'ok' && tokenResult) yield { check: 'token', target, ...tokenResult };
     if (list.status === 'ok' && isOpen(response.headers, server)) {
       const detail =
         'anyone who reaches it can register replicas, and receives calls; see "serve --register-token-file"';

@@ -1,6 +1,6 @@
-import { AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } from '../../core/errors.js';
+import { type AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } from '../../core/errors.js';
 import { readPushBackMs } from '../balancing/push-back.js';
-import { BusyError, InvalidResponseError, ReplicaStatusError } from '../connection-errors.js';
+import { BusyError, createNoListError, InvalidResponseError, ReplicaStatusError } from '../connection-errors.js';
 import { HttpStatusError } from './http-failure.js';
 import { createRequestError, type OpenaiError } from './openai-error.js';
 
@@ -92,7 +92,4 @@ export function toOpenaiError(error: AnyserveError, attempts: number): OpenaiErr
 }
 
 /** The error for a request that needs the list of replicas before any API server has sent it. */
-export const NO_LIST_ERROR = toOpenaiError(
-  new AnyserveError('server_unreachable', 'no API server has sent a list of replicas'),
-  0,
-);
+export const NO_LIST_ERROR = toOpenaiError(createNoListError(), 0);

@@ -16,7 +16,7 @@ const DECODERS: ReadonlyMap<string, () => Decoder> = new Map([
 ]);
 
 /**
- * Decodes the body of a response, as every `fetch` does. Requests ask for no coding, but a replica or a proxy can use one nevertheless.
+ * Decodes the body of a response, as `fetch` of Node.js does. Requests ask for no coding, but a replica or a proxy can still use one.
  * `codings`: the header `content-encoding`. A body with an unknown coding stays as it is.
  */
 export function decodeContent<Body extends Uint8Array | ReadableStream<Uint8Array> | string>(
@@ -26,10 +26,7 @@ export function decodeContent<Body extends Uint8Array | ReadableStream<Uint8Arra
   const names = (codings ?? '').toLowerCase().split(/[\s,]+/);
   const decoders = names.filter((name) => name !== '' && name !== 'identity').map((name) => DECODERS.get(name));
   const isEmpty = body instanceof Uint8Array && body.length === 0;
-  if (decoders.length === 0 || decoders.includes(undefined) || isEmpty) return body;
+  if (decoders.length === 0 || isEmpty || !decoders.every((create) => create !== undefined)) return body;
   const coded = body instanceof ReadableStream ? body : (new Response(body).body as ReadableStream<Uint8Array>);
-  return decoders.reduceRight(
-    (stream, createDecoder) => (createDecoder ? stream.pipeThrough(createDecoder()) : stream),
-    coded,
-  );
+  return decoders.reduceRight((stream, create) => stream.pipeThrough(create()), coded);
 }

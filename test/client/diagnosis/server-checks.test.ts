@@ -108,8 +108,8 @@ describe('checkServer', () => {
   });
 
   it.each([
-    ['register-1', 'token ok: permits to register replicas'],
-    ['read-1', 'token ok: permits to read, and not to register replicas'],
+    ['register-1', 'token ok: can register replicas'],
+    ['read-1', 'token ok: can read, but not register replicas'],
     ['wrong', 'unknown token'],
   ])('checks the token %s at a server that needs one', async (token, expected) => {
     const tokens = { register: () => new TokenSet(['register-1'], 'a'), read: () => new TokenSet(['read-1'], 'b') };
