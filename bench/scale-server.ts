@@ -12,7 +12,7 @@ import { RegistryParts } from '../src/server/registry-parts.js';
 import { EtcdStore } from '../src/store/etcd/etcd-store.js';
 import { MemoryStore } from '../src/store/memory-store.js';
 import { ids, random, clock as systemClock } from '../src/system.js';
-import { createTestEtcdClient } from '../test/support/etcd-process.js';
+import { createTestEtcdClient, createTestEtcdThread } from '../test/support/etcd-process.js';
 import { answerQuestions } from './child-process.js';
 import { readMonotonicUs } from './figures.js';
 import { OWN_USAGE } from './own-usage.js';
@@ -52,11 +52,11 @@ const clock: Clock = {
 
 const [endpoint = '', size] = process.argv.slice(2);
 const count = Number(size);
-const api = createTestEtcdClient([endpoint]);
 let listedAtUs = 0;
 
 function createStore(): RegistrationStore<SerializedReplica> {
   if (endpoint === 'memory') return new MemoryStore(ids.createRegistryId());
+  const api = createTestEtcdThread([endpoint]);
   const range = api.range.bind(api);
   api.range = async (request) => {
     const page = await range(request);
@@ -97,6 +97,8 @@ async function register(n: number): Promise<void> {
 }
 
 let next = 0;
+/** The client of the bare writes and watches. It connects when it is used. */
+const bareClient = createTestEtcdClient([endpoint]);
 let bareWatch = (): void => {};
 
 /** Changes one replica, or one bare key, after the other, evenly over the duration. Returns the time of each change. */
@@ -121,13 +123,13 @@ function change({ perSecond, durationMs, bare = false }: ScaleChanges): Promise<
 
 function putBareKey(n: number): Promise<unknown> {
   const value = { key: Buffer.from(`/bare/${n}`), value: Buffer.alloc(300), lease: 0n, ignoreLease: false };
-  return api.txn({ compare: [], success: [{ request: { $case: 'requestPut', value } }], failure: [] });
+  return bareClient.txn({ compare: [], success: [{ request: { $case: 'requestPut', value } }], failure: [] });
 }
 
 /** Records the arrivals of bare keys, as a program without a store does. */
 function watchBareKeys(): void {
   const request = { key: Buffer.from('/bare/'), rangeEnd: Buffer.from('/bare0'), startRevision: 0n, fragment: false };
-  const stream = api.openWatch(request, {
+  const stream = bareClient.openWatch(request, {
     onResponse({ events }) {
       for (const { kv } of events) {
         arrivals.push([

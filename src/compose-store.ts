@@ -1,6 +1,5 @@
 import type { SerializedReplica } from './api/serialized-replica.js';
 import { AnyserveError } from './core/errors.js';
-import { asEndpoint } from './core/ids.js';
 import { toGetter, type ValueOrGetter } from './core/options.js';
 import type { Events, RegistrationStore, RegistryEvent } from './core/ports.js';
 import type { Replica } from './core/replica.js';
@@ -57,26 +56,24 @@ async function createEtcdStore(
   { tls, login }: EtcdAccess,
   events: Events<RegistryEvent>,
 ): Promise<RegistrationStore<SerializedReplica>> {
-  const [{ parseEtcdAddress }, { EtcdClient }, { EtcdStore }, { createChannelSecurity }, { SerializedReplica }] =
-    await Promise.all([
-      import('./store/etcd/etcd-address.js'),
-      import('./store/etcd/etcd-client.js'),
-      import('./store/etcd/etcd-store.js'),
-      import('./client/channel-credentials.js'),
-      import('./api/serialized-replica.js'),
-    ]);
+  const [{ parseEtcdAddress }, { EtcdThread }, { EtcdStore }, { Worker }, { SerializedReplica }] = await Promise.all([
+    import('./store/etcd/etcd-address.js'),
+    import('./store/etcd/etcd-thread.js'),
+    import('./store/etcd/etcd-store.js'),
+    import('node:worker_threads'),
+    import('./api/serialized-replica.js'),
+  ]);
   const { endpoints, prefix, usesTls } = parseEtcdAddress(address);
   if (tls && !usesTls) {
     throw new AnyserveError('usage', `store ${address} uses no TLS, but certificates are given; use etcds://`);
   }
   const { clock, random, ids } = system;
   const noTls: ClientTls = {};
-  const api = new EtcdClient({
+  const api = new EtcdThread({
     endpoints,
-    createSecurity: (endpoint, current) => createChannelSecurity(asEndpoint(endpoint), current),
-    tls: usesTls ? (tls ?? (() => noTls)) : undefined,
-    login,
-    clock,
+    tls: () => (usesTls ? (tls?.() ?? noTls) : undefined),
+    login: () => login?.(),
+    startWorker: (workerData) => new Worker(new URL('./etcd-client-thread.js', import.meta.url), { workerData }),
   });
   const createReplica = (replica: Replica): SerializedReplica => new SerializedReplica(replica);
   return new EtcdStore({ api, prefix, clock, random, ids, events, createReplica });

@@ -147,7 +147,8 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
     packages: [],
   },
   'compose-peers.ts': { folders: ['core', 'api', 'credentials', 'http', 'server', 'system.ts'], packages: [] },
-  'compose-store.ts': { folders: ['core', 'api', 'client', 'store', 'system.ts'], packages: [] },
+  'compose-store.ts': { folders: ['core', 'api', 'store', 'system.ts'], packages: ['node:worker_threads'] },
+  'etcd-client-thread.ts': { folders: ['core', 'client', 'store', 'system.ts'], packages: ['node:worker_threads'] },
   'compose-gateway.ts': {
     folders: ['core', 'credentials', 'http', 'client', 'gateway', 'telemetry', 'system.ts', 'version.ts'],
     packages: [],

@@ -106,8 +106,10 @@ it.each([
 });
 
 it('a server does not wait for an etcd that it cannot reach', async () => {
-  const server = await serve({ store: 'etcd://127.0.0.1:1' });
+  // The built library, because the client of etcd runs in a thread, which starts with a built file.
+  const library = await import(new URL('../dist/index.js', import.meta.url).href);
+  const server: ApiServer = await library.startApiServer({ port: 0, store: 'etcd://127.0.0.1:1' });
+  started.push(server);
   await until('it is degraded', async () => (await get(server, '/readyz')).body.includes('degraded'));
   expect(await get(server, '/health')).toMatchObject({ status: 200 });
-  await server.close();
 });

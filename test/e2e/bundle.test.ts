@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.js';
 import { runCommandLine } from '../../src/cli/main.js';
-import { type Outcome, run, start, startProgram, stopAll } from '../support/binary.js';
+import { type Outcome, type Running, run, start, startProgram, stopAll } from '../support/binary.js';
+import { until } from '../support/until.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const BUNDLE = join(ROOT, 'dist/bundle');
@@ -33,17 +34,26 @@ beforeAll(async () => {
 
 afterAll(stopAll);
 
-/** Runs the built binary until it ends, and returns what it loaded. */
-async function listLoaded(...args: string[]): Promise<Loaded> {
+/** Starts the built binary so that it prints what it loaded when it ends. */
+function startReporting(...args: string[]): Running {
   const env = { ANYSERVE_SERVER: server, XDG_CACHE_HOME: CACHE };
-  const process = startProgram(
-    [globalThis.process.execPath, '--require', LOADED, join(ROOT, 'bin/anyserve.js'), ...args],
-    { env },
-  );
-  process.child.stdin?.end();
-  const { code, stderr } = await process.ended;
+  const started = startProgram([process.execPath, '--require', LOADED, join(ROOT, 'bin/anyserve.js'), ...args], {
+    env,
+  });
+  started.child.stdin?.end();
+  return started;
+}
+
+/** Waits until the process has ended, and returns what it loaded. */
+async function readLoaded({ ended }: Running): Promise<Loaded> {
+  const { code, stderr } = await ended;
   expect(code, stderr).toBe(0);
   return JSON.parse(stderr.split('\n').at(-1) ?? '');
+}
+
+/** Runs the built binary until it ends, and returns what it loaded. */
+function listLoaded(...args: string[]): Promise<Loaded> {
+  return readLoaded(startReporting(...args));
 }
 
 /** Returns the source files of some files of the bundle. */
@@ -159,3 +169,17 @@ async function runUnbundled(args: readonly string[]): Promise<Outcome> {
   const code = await runCommandLine(args, { ...io, ...signals });
   return { code, ...printed };
 }
+
+it('an API server with a store in etcd runs HTTP/2 in another thread, because it makes HTTP/1 slower', async () => {
+  const started = startReporting('serve', '--port', '0', '--drain', '0', '--store', 'etcd://127.0.0.1:1');
+  const url = await started.waitForOutput(/listening on (http:\S+)/);
+  await until('it has tried to reach etcd', async () => {
+    const response = await fetch(`${url}/readyz`);
+    return (await response.text()).includes('ECONNREFUSED');
+  });
+  started.child.kill('SIGTERM');
+  const { ofNode, files } = await readLoaded(started);
+  expect(ofNode).toContain('NativeModule worker_threads');
+  expect(ofNode.filter((name) => name.includes('http2'))).toEqual([]);
+  expect(files.filter((file) => file.includes('grpc-js'))).toEqual([]);
+});

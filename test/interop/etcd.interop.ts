@@ -3,14 +3,14 @@ import { SerializedReplica } from '../../src/api/serialized-replica.js';
 import type { Replica } from '../../src/core/replica.js';
 import type { StoreLogin } from '../../src/core/store-login.js';
 import type { ClientTls } from '../../src/core/tls.js';
-import type { EtcdClient } from '../../src/store/etcd/etcd-client.js';
 import { EtcdStore, type EtcdStoreOptions } from '../../src/store/etcd/etcd-store.js';
+import type { EtcdThread } from '../../src/store/etcd/etcd-thread.js';
 import type { WatchResponse } from '../../src/store/etcd/gen/etcd.js';
 import { clock, ids, random } from '../../src/system.js';
 import { registrationStoreContract } from '../contract/registration-store.js';
 import { stopAll } from '../support/binary.js';
 import { type Authority, createAuthority } from '../support/certificates.js';
-import { createTestEtcdClient, EtcdProcess, findEtcdProblem } from '../support/etcd-process.js';
+import { createTestEtcdThread, EtcdProcess, findEtcdProblem } from '../support/etcd-process.js';
 import { createTestEtcdStore } from '../support/etcd-store.js';
 import { findFreePort } from '../support/free-port.js';
 import { registration, replica } from '../support/replicas.js';
@@ -46,7 +46,7 @@ async function startStore(
   options: Partial<EtcdStoreOptions<Replica>> = {},
   at = etcd,
 ): Promise<{ store: EtcdStore<Replica>; shown: Set<string> }> {
-  const api = createTestEtcdClient([at.endpoint]);
+  const api = createTestEtcdThread([at.endpoint]);
   const store = createTestEtcdStore({ api, clock, prefix, ...options });
   stores.push(store);
   const shown = new Set<string>();
@@ -60,13 +60,13 @@ async function startStore(
 
 describe.skipIf(problem !== undefined)('a real etcd', () => {
   registrationStoreContract('the etcd store', () =>
-    createTestEtcdStore({ api: createTestEtcdClient([etcd.endpoint]), clock, prefix: createPrefix() }),
+    createTestEtcdStore({ api: createTestEtcdThread([etcd.endpoint]), clock, prefix: createPrefix() }),
   );
 
   it('tells a watch of compacted revisions that it does not have them', async () => {
     const revision = (await etcd.control('put', 'x', '1', '-w', 'json')).match(/"revision":(\d+)/)?.[1] ?? '';
     await etcd.control('compact', revision);
-    const api = createTestEtcdClient([etcd.endpoint]);
+    const api = createTestEtcdThread([etcd.endpoint]);
     const responses: WatchResponse[] = [];
     const request = { key: Buffer.from('x'), rangeEnd: new Uint8Array(), startRevision: 1n, fragment: true };
     const onResponse = (response: WatchResponse): void => void responses.push(response);
@@ -136,7 +136,7 @@ describe.skipIf(problem !== undefined)('stores in one etcd', () => {
   it('refuse a registration of an id that another team has registered at a server a moment ago', async () => {
     const register = ['admin', 'team-a prefix=x- tenant=a'];
     const prefix = createPrefix();
-    const create = async (api: EtcdClient): Promise<TeamServer> => {
+    const create = async (api: EtcdThread): Promise<TeamServer> => {
       const createReplica = (one: Replica): SerializedReplica => new SerializedReplica(one);
       const options = { api, prefix, clock, random, ids, createReplica, events: { emit() {} } };
       const store = new EtcdStore<SerializedReplica>(options);
@@ -146,12 +146,12 @@ describe.skipIf(problem !== undefined)('stores in one etcd', () => {
       closing.push(() => server.close());
       return server;
     };
-    const api = createTestEtcdClient([etcd.endpoint]);
+    const api = createTestEtcdThread([etcd.endpoint]);
     const openWatch = api.openWatch.bind(api);
     // The second server receives no changes, so only its transaction can find the record of the first one.
     api.openWatch = (request, listener) =>
       openWatch(request, { ...listener, onResponse: (response) => listener.onResponse({ ...response, events: [] }) });
-    const [first, second] = [await create(createTestEtcdClient([etcd.endpoint])), await create(api)];
+    const [first, second] = [await create(createTestEtcdThread([etcd.endpoint])), await create(api)];
     const foreign = { id: 'x-1', endpoint: 'b.test:1', capabilities: [{ tenant: 'b' }] };
     const granted = await first.register(foreign, 'admin');
     expect(granted.status).toBe(200);
@@ -219,8 +219,8 @@ describe.skipIf(problem !== undefined)('an etcd with TLS and users', () => {
   const asRoot = (...args: string[]): Promise<string> => secure.control('--user=root:root', ...args);
 
   /** Starts a store with this access, and returns its problem. */
-  async function findProblem(access: Parameters<typeof createTestEtcdClient>[1], at: string): Promise<string> {
-    const api = createTestEtcdClient([secure.endpoint], access);
+  async function findProblem(access: Parameters<typeof createTestEtcdThread>[1], at: string): Promise<string> {
+    const api = createTestEtcdThread([secure.endpoint], access);
     const store = createTestEtcdStore({ api, clock, prefix: at });
     stores.push(store);
     void store.start();
@@ -231,7 +231,7 @@ describe.skipIf(problem !== undefined)('an etcd with TLS and users', () => {
 
   it('accepts a client certificate, a user and a password; the next endpoint is used when one does not answer', async () => {
     const endpoints = [`127.0.0.1:${await findFreePort()}`, secure.endpoint];
-    const api = createTestEtcdClient(endpoints, { tls: () => tls, login: () => login });
+    const api = createTestEtcdThread(endpoints, { tls: () => tls, login: () => login });
     const { store } = await startStore(prefix, { api });
     await store.put(registration('l1', replica('r1')));
     expect(await asRoot('get', '--prefix', prefix, '--keys-only')).toContain('/replicas/r1');
@@ -263,7 +263,7 @@ describe.skipIf(problem !== undefined)('an etcd with TLS and users', () => {
   // Two of the intervals at which the store tries again.
   it('gets a new password: the store says that it is wrong, and works again with the new one', async () => {
     let password = login.password;
-    const api = createTestEtcdClient([secure.endpoint], { tls: () => tls, login: () => ({ ...login, password }) });
+    const api = createTestEtcdThread([secure.endpoint], { tls: () => tls, login: () => ({ ...login, password }) });
     const { store } = await startStore(prefix, { api });
     await store.put(registration('l2', replica('r2')));
     await asRoot('user', 'delete', 'anyserve');

@@ -3,9 +3,12 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { Worker } from 'node:worker_threads';
 import { createChannelSecurity } from '../../src/client/channel-credentials.js';
 import { asEndpoint } from '../../src/core/ids.js';
 import { EtcdClient, type EtcdClientOptions } from '../../src/store/etcd/etcd-client.js';
+import { EtcdThread } from '../../src/store/etcd/etcd-thread.js';
+import type { EtcdThreadData } from '../../src/store/etcd/etcd-thread-messages.js';
 import * as system from '../../src/system.js';
 import { type Running, startProgram } from './binary.js';
 import type { Certificate } from './certificates.js';
@@ -14,6 +17,9 @@ import type { SwitchedHost } from './switched-network.js';
 import { until } from './until.js';
 
 const execute = promisify(execFile);
+
+/** The built main file of the thread that runs the client. */
+const CLIENT_THREAD = new URL('../../dist/etcd-client-thread.js', import.meta.url);
 
 /** The etcd server to test with. Default: Debian's. `test/interop/install-etcd.sh` builds others. */
 const ETCD = process.env['ANYSERVE_TEST_ETCD'] ?? 'etcd';
@@ -146,7 +152,7 @@ export class EtcdProcess {
 /** Creates a client of these etcd servers. */
 export function createTestEtcdClient(
   endpoints: readonly string[],
-  { tls, login }: Partial<Pick<EtcdClientOptions, 'tls' | 'login'>> = {},
+  { tls = () => undefined, login = () => undefined }: Partial<Pick<EtcdClientOptions, 'tls' | 'login'>> = {},
 ): EtcdClient {
   return new EtcdClient({
     endpoints,
@@ -155,4 +161,13 @@ export function createTestEtcdClient(
     login,
     clock: system.clock,
   });
+}
+
+/** Creates a client of these etcd servers that runs in another thread, as in an API server. */
+export function createTestEtcdThread(
+  endpoints: readonly string[],
+  { tls = () => undefined, login = () => undefined }: Partial<Pick<EtcdClientOptions, 'tls' | 'login'>> = {},
+): EtcdThread {
+  const startWorker = (workerData: EtcdThreadData): Worker => new Worker(CLIENT_THREAD, { workerData });
+  return new EtcdThread({ endpoints, tls, login, startWorker });
 }

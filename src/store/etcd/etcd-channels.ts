@@ -11,7 +11,7 @@ export interface EtcdChannelsOptions {
     tls: ClientTls | undefined,
   ) => { readonly credentials: ChannelCredentials; readonly options: ClientOptions };
   /** Returns the current certificates. Undefined: no TLS. */
-  readonly tls: (() => ClientTls) | undefined;
+  readonly tls: () => ClientTls | undefined;
 }
 
 const CHANNEL_OPTIONS: ClientOptions = {
@@ -65,8 +65,8 @@ export class EtcdChannels {
 
   /** Returns the channel to a member. Replaces one that was created with other certificates; calls on it can finish. */
   connect(member: number): Client {
-    const { endpoints, createSecurity, tls: getTls } = this.#options;
-    const tls = getTls?.();
+    const { endpoints, createSecurity } = this.#options;
+    const tls = this.#options.tls();
     const present = this.#channels.get(member);
     if (present?.tls === tls && present) return present.client;
     present?.client.close();

@@ -22,7 +22,7 @@ import { AuthDefinition, KVDefinition, LeaseDefinition, WatchDefinition } from '
 /** Options of a client of etcd. */
 export interface EtcdClientOptions extends EtcdChannelsOptions {
   /** Returns the current user and password. Undefined: no authentication. */
-  readonly login: (() => StoreLogin) | undefined;
+  readonly login: () => StoreLogin | undefined;
   readonly clock: Clock;
 }
 
@@ -97,7 +97,7 @@ export class EtcdClient implements EtcdApi {
     try {
       return await this.#callOnce(service, method, request, await this.#createMetadata());
     } catch (error) {
-      if (!isTokenError(error) || !this.#options.login) throw createEtcdError(error);
+      if (!isTokenError(error) || !this.#options.login()) throw createEtcdError(error);
       if (this.#token === token) this.#token = undefined;
     }
     return this.#callOnce(service, method, request, await this.#createMetadata()).catch((error) => {
@@ -184,9 +184,9 @@ export class EtcdClient implements EtcdApi {
 
   async #createMetadata(): Promise<Metadata> {
     const metadata = new Metadata();
-    const { login } = this.#options;
+    const login = this.#options.login();
     if (!login) return metadata;
-    this.#token ??= this.#authenticate(login());
+    this.#token ??= this.#authenticate(login);
     metadata.set('token', await this.#token);
     return metadata;
   }

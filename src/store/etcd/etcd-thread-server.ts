@@ -1,0 +1,88 @@
+import { type EtcdApi, type EtcdStream, type StreamListener, toEtcdError } from './etcd-api.js';
+import type {
+  EtcdCredentials,
+  EtcdThreadCall,
+  EtcdThreadOpening,
+  EtcdThreadRequest,
+  EtcdThreadResponse,
+} from './etcd-thread-messages.js';
+
+/** Options of {@link EtcdThreadServer}. */
+export interface EtcdThreadServerOptions {
+  readonly api: EtcdApi;
+  readonly send: (response: EtcdThreadResponse) => void;
+  readonly onCredentials: (credentials: EtcdCredentials) => void;
+}
+
+/** The other end of an `EtcdThread`: makes its calls with the client in this thread. */
+export class EtcdThreadServer {
+  readonly #options: EtcdThreadServerOptions;
+  readonly #streams = new Map<number, EtcdStream<bigint>>();
+
+  constructor(options: EtcdThreadServerOptions) {
+    this.#options = options;
+  }
+
+  receive(message: EtcdThreadRequest): void {
+    switch (message.type) {
+      case 'credentials':
+        this.#options.onCredentials(message.credentials);
+        break;
+      case 'openKeepAlive':
+      case 'openWatch':
+        this.#streams.set(message.id, this.#open(message));
+        break;
+      case 'renew':
+        this.#streams.get(message.id)?.send(message.lease);
+        break;
+      case 'cancel':
+      case 'abandon':
+        this.#streams.get(message.id)?.[message.type]();
+        this.#streams.delete(message.id);
+        break;
+      default:
+        this.#call(message).then(
+          (response) => this.#respond(message.id, response),
+          (error) => this.#fail(message.id, error),
+        );
+    }
+  }
+
+  #call(call: EtcdThreadCall): Promise<unknown> {
+    const { api } = this.#options;
+    switch (call.type) {
+      case 'range':
+        return api.range(call.request);
+      case 'txn':
+        return api.txn(call.request);
+      case 'grantLease':
+        return api.grantLease(call.ttlS);
+      case 'revokeLease':
+        return api.revokeLease(call.lease);
+      default:
+        return call satisfies never;
+    }
+  }
+
+  #open(opening: EtcdThreadOpening): EtcdStream<bigint> {
+    const { api } = this.#options;
+    const { id } = opening;
+    const listener: StreamListener<unknown> = {
+      onResponse: (response) => this.#respond(id, response),
+      onEnd: (error) => {
+        this.#streams.delete(id);
+        this.#fail(id, error);
+      },
+    };
+    return opening.type === 'openWatch' ? api.openWatch(opening.request, listener) : api.openKeepAlive(listener);
+  }
+
+  #respond(id: number, response: unknown): void {
+    this.#options.send({ type: 'response', id, response });
+  }
+
+  #fail(id: number, error: unknown): void {
+    const { kind, message } = toEtcdError(error);
+    this.#options.send({ type: 'error', id, kind, message });
+  }
+}
