@@ -32,8 +32,11 @@ const SECONDS = 2;
 const MEMORY_CALLS = 20_000;
 const MEMORY_SECONDS = 10;
 
-/** Number of measurements of the heap, each after as many calls. */
-const HEAP_POINTS = 6;
+/** Number of measurements of the heap, each after as many calls. One varies by 0.1 MB. */
+const HEAP_POINTS = 11;
+
+/** Number of measurements before these. During the first collections, the code that V8 compiles grows by 0.4 MB. */
+const HEAP_WARM_UPS = 10;
 
 /** The loads: the number of connections, and the request. */
 const LOADS = {
@@ -142,18 +145,18 @@ function toFigures(what: string, own: Samples, all: ReadonlyMap<string, Samples>
   return Object.fromEntries(Object.entries(figures).filter(([, figure]) => Number.isFinite(figure) && figure !== 0));
 }
 
-/** Measures by how many bytes the heap of the gateway grows with each call. */
+/** Measures by how many bytes the heap of a gateway that has warmed up grows with each call. */
 async function measureHeapSlope(engine: string): Promise<number> {
   const file = join(mkdtempSync(join(tmpdir(), 'anyserve-heap-')), 'heap');
   const probe = `file://${getProjectPath('bench/built/heap-probe.mjs')}?file=${file}`;
   const gateway = await startContender(OURS, engine, ['--expose-gc', '--import', probe]);
   const sizes: number[] = [];
-  for (let point = 0; point < HEAP_POINTS; point++) {
+  for (let point = 0; point < HEAP_WARM_UPS + HEAP_POINTS; point++) {
     await makeCalls(gateway, MEMORY_CALLS);
     sizes.push(await readHeap(gateway, file));
   }
   await gateway.stop();
-  return computeSlope(sizes) / MEMORY_CALLS;
+  return computeSlope(sizes.slice(HEAP_WARM_UPS)) / MEMORY_CALLS;
 }
 
 async function readHeap({ process: child }: Contender, file: string): Promise<number> {

@@ -1,6 +1,6 @@
-import { readdirSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { computeMedianRatio, computeQuantile, readMonotonicUs } from './figures.js';
+import { readProcessorUs } from './gateway-process.js';
 
 const CONNECTIONS = 16;
 const ROUND_MS = 500;
@@ -53,9 +53,9 @@ export interface RouteCost {
 export async function measureRouteCost(pid: number, port: number, size: number): Promise<RouteCost> {
   const costs: RouteCost[] = [];
   for (let round = 0; round < WARM_UP_ROUNDS + COST_ROUNDS; round++) {
-    const beforeUs = readCpuUs(pid);
+    const beforeUs = readProcessorUs(pid);
     const { perSecond, timesUs } = await runRouteRound(port, size);
-    costs.push({ perSecond, cpuUs: (readCpuUs(pid) - beforeUs) / timesUs.length });
+    costs.push({ perSecond, cpuUs: (readProcessorUs(pid) - beforeUs) / timesUs.length });
   }
   return pickQuantile(costs.slice(WARM_UP_ROUNDS), 0);
 }
@@ -86,11 +86,4 @@ function pickQuantile(costs: readonly RouteCost[], fraction: number): RouteCost 
     perSecond: computeQuantile(list('perSecond'), 1 - fraction),
     cpuUs: computeQuantile(list('cpuUs'), fraction),
   };
-}
-
-/** Returns the processor time that all threads of a process have used, in µs. */
-export function readCpuUs(pid: number): number {
-  const threads = readdirSync(`/proc/${pid}/task`);
-  const times = threads.map((thread) => readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
-  return times.reduce((sum, ns) => sum + Number(ns) / 1000, 0);
 }

@@ -8,11 +8,12 @@ import { readFileSync } from 'node:fs';
 import { EtcdProcess, findEtcdProblem } from '../test/support/etcd-process.js';
 import { ask, getBuiltCommand, type Started, start } from './child-process.js';
 import { computeMedian, computeMedianRatio, computeQuantile, readMonotonicUs, roundFigure } from './figures.js';
+import { readProcessorUs } from './gateway-process.js';
 import type { Memory } from './own-usage.js';
 import { checkPrograms } from './programs.js';
 import { getProjectPath } from './project-file.js';
 import { type Row, report } from './report.js';
-import { compareRouteCosts, type RouteCost, readCpuUs } from './route-round.js';
+import { compareRouteCosts, type RouteCost } from './route-round.js';
 import type { RelistCost, ScaleChanges, Timed } from './scale-server.js';
 import { runWrk, writeWrkTargets } from './wrk.js';
 
@@ -245,10 +246,10 @@ async function measureWatchers(): Promise<Row> {
 /** Sends `GET /route` to a server for a second. */
 async function measureRouteRound({ child, port }: Server, script: string): Promise<RouteCost> {
   const pid = child.pid as number;
-  const beforeUs = readCpuUs(pid);
+  const beforeUs = readProcessorUs(pid);
   const load = { core: 1, connections: 16, seconds: 1 };
   const { calls, perSecond } = await runWrk(script, `http://127.0.0.1:${port}`, load);
-  return { perSecond, cpuUs: (readCpuUs(pid) - beforeUs) / calls };
+  return { perSecond, cpuUs: (readProcessorUs(pid) - beforeUs) / calls };
 }
 
 /** Two servers with the same replicas: one that shares its registry, and one that doesn't. */
