@@ -48,6 +48,8 @@ export class EtcdClient implements EtcdApi {
   readonly #channels: EtcdChannels;
   /** Token of the logged-in user; undefined before the login. */
   #token: Promise<string> | undefined;
+  /** Login that the token is for. */
+  #login: StoreLogin | undefined;
 
   constructor(options: EtcdClientOptions) {
     this.#options = options;
@@ -186,6 +188,8 @@ export class EtcdClient implements EtcdApi {
     const metadata = new Metadata();
     const login = this.#options.login();
     if (!login) return metadata;
+    if (login.user !== this.#login?.user || login.password !== this.#login.password) this.#token = undefined;
+    this.#login = login;
     this.#token ??= this.#authenticate(login);
     metadata.set('token', await this.#token);
     return metadata;

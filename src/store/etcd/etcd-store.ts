@@ -192,12 +192,15 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
     if (id !== undefined && end !== 'shutdown') await this.#waits.wait(id);
   }
 
-  /** Without a record, waits for up to 1 s until the mirror is known to have every record that etcd has. */
+  /**
+   * Without a record, waits for up to 1 s until the mirror is known to have every record that etcd has. Right after an outage that proves
+   * nothing, because the owner of the lease can still have to write its record.
+   */
   async findForeignLease(lease: LeaseId): Promise<ForeignLease<R> | undefined> {
     const alias = digestLease(lease);
     const isComplete = this.#table.find(alias) !== undefined || (await this.#catchUp.wait());
     const registration = this.#table.find(alias);
-    return registration || isComplete ? { alias, registration } : undefined;
+    return registration || (isComplete && !this.#markers.isRecovering) ? { alias, registration } : undefined;
   }
 
   subscribe(listener: (event: StoreEvent<R>) => void): () => void {

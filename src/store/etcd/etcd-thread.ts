@@ -24,6 +24,7 @@ export interface EtcdWorker {
   postMessage(message: EtcdThreadRequest): void;
   on(event: 'message', listener: (message: EtcdThreadResponse) => void): unknown;
   on(event: 'error', listener: (error: Error) => void): unknown;
+  on(event: 'exit', listener: () => void): unknown;
   terminate(): unknown;
 }
 
@@ -55,6 +56,7 @@ export class EtcdThread implements EtcdApi {
   #tls: ClientTls | undefined;
   #login: StoreLogin | undefined;
   #lastId = 0;
+  #isClosed = false;
 
   constructor(options: EtcdThreadOptions) {
     this.#options = options;
@@ -63,9 +65,12 @@ export class EtcdThread implements EtcdApi {
     this.#login = login();
     this.#worker = startWorker({ endpoints, credentials: { tls: this.#tls, login: this.#login } });
     this.#worker.on('message', (response) => this.#receive(response));
-    // A bug in the thread must not leave a server that knows nothing of etcd.
+    // A thread that ends must not leave a server that knows nothing of etcd.
     this.#worker.on('error', (error) => {
       throw error;
+    });
+    this.#worker.on('exit', () => {
+      if (!this.#isClosed) throw new Error('the thread with the client of etcd has ended');
     });
   }
 
@@ -94,13 +99,16 @@ export class EtcdThread implements EtcdApi {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#worker.terminate();
     this.#streams.clear();
-    for (const { reject } of this.#calls.values()) reject(new EtcdError('unreachable', 'the client is closed'));
+    for (const { reject } of this.#calls.values()) reject(createClosedError());
     this.#calls.clear();
   }
 
   #call<Response>(call: EtcdThreadCall): Promise<Response> {
+    // A thread that was ended answers nothing.
+    if (this.#isClosed) return Promise.reject(createClosedError());
     return new Promise<unknown>((resolve, reject) => {
       this.#calls.set(call.id, { resolve, reject });
       this.#send(call);
@@ -149,4 +157,8 @@ export class EtcdThread implements EtcdApi {
     }
     this.#worker.postMessage(message);
   }
+}
+
+function createClosedError(): EtcdError {
+  return new EtcdError('unreachable', 'the client is closed');
 }

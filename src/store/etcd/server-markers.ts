@@ -41,6 +41,12 @@ const MAX_AGE_INTERVALS = 5;
 /** Maximum age of a copy that counts as fresh, in intervals of the markers. */
 const FRESH_INTERVALS = 2;
 
+/** Delay of a marker after which the other servers can have registrations that etcd doesn't have, in ms: they wait so long for it. */
+const OUTAGE_MS = 1000;
+
+/** Time in which all servers write these registrations after an outage, in ms. */
+const RECOVERY_MS = 5000;
+
 /**
  * The markers of the API servers: keys that they write again and again under their leases. Each server sees its own marker come back through
  * its own watch, and that alone proves that the copy of the registry is up to date: a watch can be open, and even answer
@@ -55,6 +61,8 @@ export class ServerMarkers {
   /** When each marker was sent that has not come back, by its number. */
   readonly #sentAtMs = new Map<number, number>();
   #freshAtMs = Number.NEGATIVE_INFINITY;
+  /** End of the last outage of etcd, or the time of the first list. */
+  #outageEndedAtMs = Number.NEGATIVE_INFINITY;
   #cancelTimer = (): void => {};
   #isClosed = false;
 
@@ -87,6 +95,11 @@ export class ServerMarkers {
     return this.stalenessMs <= FRESH_INTERVALS * this.#intervalMs;
   }
 
+  /** Whether an outage of etcd has ended so recently that the records of all servers need not be there yet. */
+  get isRecovering(): boolean {
+    return this.#options.clock.nowMs() - this.#outageEndedAtMs < RECOVERY_MS;
+  }
+
   /** Returns whether an API server has this lease. */
   hasLease(lease: bigint): boolean {
     for (const known of this.#leases.values()) if (known === lease) return true;
@@ -100,8 +113,7 @@ export class ServerMarkers {
 
   /** Records a complete list of the markers, which began `ageMs` ago. Returns the leases of the servers that left. */
   recordList(markers: ReadonlyMap<string, KeyValue>, ageMs: number): bigint[] {
-    // The watch can go on during a list, so newer markers can have come back.
-    this.#freshAtMs = Math.max(this.#freshAtMs, this.#options.clock.nowMs() - ageMs);
+    this.#recordFreshness(this.#options.clock.nowMs() - ageMs);
     const before = [...this.#leases.values()];
     this.#leases.clear();
     for (const [id, { lease, value }] of markers) {
@@ -148,9 +160,15 @@ export class ServerMarkers {
   #recordReturn(number: number): void {
     for (const [sent, atMs] of this.#sentAtMs) {
       if (sent > number) break;
-      this.#freshAtMs = Math.max(this.#freshAtMs, atMs);
+      this.#recordFreshness(atMs);
       this.#sentAtMs.delete(sent);
     }
+  }
+
+  /** Records a time up to which the copy is complete. The watch can go on during a list, so a later time can be known. */
+  #recordFreshness(atMs: number): void {
+    if (this.stalenessMs > this.#intervalMs + OUTAGE_MS) this.#outageEndedAtMs = this.#options.clock.nowMs();
+    this.#freshAtMs = Math.max(this.#freshAtMs, atMs);
   }
 
   async #write(): Promise<void> {

@@ -178,7 +178,7 @@ it('sends new certificates and a new login before the message that needs them, a
   expect(credentials).toHaveLength(3);
 });
 
-it('rejects calls that are open when it closes, and ends no stream', async () => {
+it('rejects calls that are open when it closes, and later ones, and ends no stream', async () => {
   const onEnd = vi.fn();
   const { thread } = connectThread({
     range: () => new Promise(() => {}),
@@ -187,13 +187,17 @@ it('rejects calls that are open when it closes, and ends no stream', async () =>
   thread.openKeepAlive({ onResponse: () => {}, onEnd });
   const open = thread.range(RANGE);
   thread.close();
-  await expect(open).rejects.toMatchObject({ kind: 'unreachable', message: 'the client is closed' });
+  for (const call of [open, thread.range(RANGE)])
+    await expect(call).rejects.toMatchObject({ kind: 'unreachable', message: 'the client is closed' });
   await nextImmediate();
   expect(onEnd).not.toHaveBeenCalled();
 });
 
-it('an error that nothing has handled in the thread is thrown in this one', () => {
+it('an error that nothing has handled in the thread is thrown in this one, and so is its end', () => {
   const worker = Object.assign(new EventEmitter(), { postMessage: () => {}, terminate: () => {} });
-  connectThread({}, { startWorker: () => worker });
+  const { thread } = connectThread({}, { startWorker: () => worker });
   expect(() => worker.emit('error', new Error('a bug'))).toThrow('a bug');
+  expect(() => worker.emit('exit')).toThrow('the thread with the client of etcd has ended');
+  thread.close();
+  worker.emit('exit');
 });

@@ -25,7 +25,7 @@ beforeEach(async () => {
   [granting, asked] = [1, 2].map((n) => new SimulatedStore(etcd, clock, n)) as [SimulatedStore, SimulatedStore];
   void granting.store.start();
   void asked.store.start();
-  await advance(clock, 2000);
+  await advance(clock, 7000);
 });
 
 /** Looks a lease up, and returns the outcome with the time that it took. */
@@ -70,6 +70,42 @@ it('finds a lease whose record is on its way', async () => {
 it('cannot tell without etcd, and says so after 1 s', async () => {
   asked.link.isCut = true;
   expect(await find(LEASE)).toEqual({ found: undefined, ms: 1000 });
+});
+
+it.each([
+  [
+    'right after its first list',
+    async () => {
+      asked = new SimulatedStore(etcd, clock, 3);
+      void asked.store.start();
+      await advance(clock, 1000);
+    },
+  ],
+  [
+    'right after an outage of etcd, in which the owner can have granted it',
+    async () => {
+      for (const { link } of [asked, granting]) link.isCut = true;
+      await advance(clock, 10_000);
+      for (const { link } of [asked, granting]) link.isCut = false;
+      await advance(clock, 2500);
+    },
+  ],
+])('cannot tell %s, and can 5 s later', async (_when, prepare) => {
+  await prepare();
+  expect((await find(LEASE)).found).toBeUndefined();
+  await advance(clock, 5000);
+  expect((await find(LEASE)).found).toEqual({ alias: digestLease(LEASE), registration: undefined });
+});
+
+it('finds a lease that was granted during an outage as soon as its record is there', async () => {
+  granting.link.isCut = asked.link.isCut = true;
+  await advance(clock, 2000);
+  granting.put(ONE);
+  await advance(clock, 5000);
+  granting.link.isCut = asked.link.isCut = false;
+  let outcome = await find(LEASE);
+  for (let attempt = 0; attempt < 4 && !outcome.found; attempt++) outcome = await find(LEASE);
+  expect(outcome.found?.registration?.ownerUrl).toBe(ONE.ownerUrl);
 });
 
 it('asks for at most ten markers a second, however many leases are looked up', async () => {
