@@ -19,6 +19,11 @@ const api = new EtcdClient({
 const server = new EtcdThreadServer({
   api,
   send: (response) => parentPort?.postMessage(response),
-  onCredentials: (current) => ({ tls, login } = current),
+  onTls(current) {
+    tls = current;
+  },
+  onLogin(current) {
+    login = current;
+  },
 });
 parentPort?.on('message', (message: EtcdThreadRequest) => server.receive(message));

@@ -34,7 +34,8 @@ export type EtcdThreadRequest =
   | EtcdThreadOpening
   | { readonly type: 'renew'; readonly id: number; readonly lease: bigint }
   | { readonly type: 'cancel' | 'abandon'; readonly id: number }
-  | { readonly type: 'credentials'; readonly credentials: EtcdCredentials };
+  | { readonly type: 'tls'; readonly tls: ClientTls | undefined }
+  | { readonly type: 'login'; readonly login: StoreLogin | undefined };
 
 /** Message from the thread, for the call or stream with this number. */
 export type EtcdThreadResponse =

@@ -1,6 +1,7 @@
+import type { StoreLogin } from '../../core/store-login.js';
+import type { ClientTls } from '../../core/tls.js';
 import { type EtcdApi, type EtcdStream, type StreamListener, toEtcdError } from './etcd-api.js';
 import type {
-  EtcdCredentials,
   EtcdThreadCall,
   EtcdThreadOpening,
   EtcdThreadRequest,
@@ -11,7 +12,8 @@ import type {
 export interface EtcdThreadServerOptions {
   readonly api: EtcdApi;
   readonly send: (response: EtcdThreadResponse) => void;
-  readonly onCredentials: (credentials: EtcdCredentials) => void;
+  readonly onTls: (tls: ClientTls | undefined) => void;
+  readonly onLogin: (login: StoreLogin | undefined) => void;
 }
 
 /** The other end of an `EtcdThread`: makes its calls with the client in this thread. */
@@ -25,8 +27,11 @@ export class EtcdThreadServer {
 
   receive(message: EtcdThreadRequest): void {
     switch (message.type) {
-      case 'credentials':
-        this.#options.onCredentials(message.credentials);
+      case 'tls':
+        this.#options.onTls(message.tls);
+        break;
+      case 'login':
+        this.#options.onLogin(message.login);
         break;
       case 'openKeepAlive':
       case 'openWatch':

@@ -39,7 +39,8 @@ function connectThread(
       const server = new EtcdThreadServer({
         api: api as EtcdApi,
         send: (response) => port2.postMessage(response),
-        onCredentials: (current) => credentials.push(current),
+        onTls: (tls) => credentials.push({ ...(credentials.at(-1) as EtcdCredentials), tls }),
+        onLogin: (login) => credentials.push({ ...(credentials.at(-1) as EtcdCredentials), login }),
       });
       port2.on('message', (message: EtcdThreadRequest) => server.receive(message));
       return Object.assign(port1, { terminate: () => port1.close() });
@@ -173,9 +174,29 @@ it('sends new certificates and a new login before the message that needs them, a
   await thread.revokeLease(1n);
   login = { user: 'a', password: 'new' };
   await thread.revokeLease(1n);
+  // Equal copies are not sent.
+  [tls, login] = [{ ...tls }, { ...login }];
   await thread.revokeLease(1n);
   expect(seen).toEqual(['old old', 'new old', 'new new', 'new new']);
   expect(credentials).toHaveLength(3);
+});
+
+it('fails calls and streams whose certificates cannot be read, as etcd would, and works again when they can', async () => {
+  let problem: Error | undefined;
+  const api = { revokeLease: () => Promise.resolve(), openKeepAlive: () => recordStream([]) };
+  const tls = (): undefined => {
+    if (problem) throw problem;
+  };
+  const { thread } = connectThread(api, { tls });
+  problem = new Error('no certificate');
+  await expect(thread.revokeLease(1n)).rejects.toBeInstanceOf(EtcdError);
+  const onEnd = vi.fn();
+  thread.openKeepAlive({ onResponse: () => {}, onEnd });
+  expect(onEnd).not.toHaveBeenCalled();
+  await nextImmediate();
+  expect(onEnd.mock.calls).toMatchObject([[{ kind: 'unreachable', message: 'Error: no certificate' }]]);
+  problem = undefined;
+  await thread.revokeLease(1n);
 });
 
 it('rejects calls that are open when it closes, and later ones, and ends no stream', async () => {
