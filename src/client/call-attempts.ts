@@ -178,10 +178,13 @@ export class CallAttempts<Channel extends CallChannel> {
       if (found.kind === 'pushed_back') await this.#waitForPushBack(found.untilMs, undefined);
       else {
         const delayMs = WARMING_RETRY_MS * (0.5 + random.fraction());
-        if (!waitWhileWarming || !found.isWarming || this.#requireRemainingMs() <= delayMs)
-          throw createNoMatchError(query, { where, otherProtocol: found.otherProtocol });
+        const createError = (): AnyserveError =>
+          createNoMatchError(query, { where, otherProtocol: found.otherProtocol });
+        if (!waitWhileWarming || !found.isWarming || this.#remainingMs <= delayMs) throw createError();
         await sleep(clock, delayMs, this.#cancellation.signal);
         this.#cancellation.throwIfCancelled();
+        // A busy machine can wake up after the deadline, and the servers have answered.
+        if (this.#remainingMs <= 0) throw createError();
       }
     }
   }
@@ -270,9 +273,13 @@ export class CallAttempts<Channel extends CallChannel> {
     return new BusyError(lastError?.code ?? 'unavailable', message, 0, { cause: lastError });
   }
 
+  get #remainingMs(): number {
+    return this.#deadlineAtMs - this.#context.clock.nowMs();
+  }
+
   /** Returns the time until the deadline. After it, throws the error of the last attempt, or `deadline_exceeded`. */
   #requireRemainingMs(): number {
-    const remainingMs = this.#deadlineAtMs - this.#context.clock.nowMs();
+    const remainingMs = this.#remainingMs;
     if (remainingMs > 0) return remainingMs;
     throw this.#failed.at(-1)?.error ?? new AnyserveError('deadline_exceeded', describeTimeout(this.#timeoutMs));
   }

@@ -155,6 +155,16 @@ describe('InferenceClient', () => {
       await expect(createClient({ ...options, timeoutMs: 1000 }).infer('x', {})).rejects.toMatchObject(miss);
       await expect(createClient(options).infer('x', {})).rejects.toMatchObject(miss);
     });
+
+    it('fails with no_match also on a machine that is busy until after the deadline', async () => {
+      const server = await startApiServer({ warmingMs: 60_000 });
+      const client = createClient({ server: server.url, capability: { type: 'x' }, timeoutMs: 1000 });
+      const outcome = client.infer('x', {}).catch((error: unknown) => error);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      const busyUntilMs = performance.now() + 1200;
+      while (performance.now() < busyUntilMs);
+      expect(await outcome).toMatchObject({ code: 'no_match' });
+    });
   });
 
   it.each<[string, () => Promise<string>]>([
