@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { Agent, type IncomingMessage, request as sendRequest } from 'node:http';
 import { afterEach, expect, it } from 'vitest';
 import { startTestGateway } from '../support/gateway.js';
@@ -50,6 +51,12 @@ async function readBody(response: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(pieces);
 }
 
+async function hashPieces(pieces: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const piece of pieces) hash.update(piece);
+  return hash.digest('hex');
+}
+
 function createAgent(): Agent {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   cleanups.push(() => agent.destroy());
@@ -70,7 +77,9 @@ it('a body without a length arrives byte for byte, and the connection can be use
 });
 
 it('a caller that pauses gets all of the body, and the engine waits for it', async () => {
-  const pieces = Array.from({ length: 1024 }, (_, index) => Buffer.alloc(64 * 1024, index));
+  // 192 MB, of which Linux keeps up to 76 MB: it lets the receive buffer of each connection grow to 32 MB on machines with much memory.
+  const values = Array.from({ length: 256 }, (_, value) => Buffer.alloc(64 * 1024, value));
+  const pieces = Array.from({ length: 12 }, () => values).flat();
   const { gateway, getSentBytes } = await startFleet(pieces);
   const agent = createAgent();
   for (let calls = 0; calls < 2; calls++) {
@@ -83,8 +92,8 @@ it('a caller that pauses gets all of the body, and the engine waits for it', asy
       await new Promise((resolve) => setTimeout(resolve, 200));
       return waits;
     });
-    expect(getSentBytes() - before).toBeLessThan(32 * 1024 * 1024);
-    expect((await readBody(response)).equals(Buffer.concat(pieces))).toBe(true);
+    expect(getSentBytes() - before).toBeLessThan(96 * 1024 * 1024);
+    expect(await hashPieces(response)).toBe(await hashPieces(pieces));
   }
 });
 
