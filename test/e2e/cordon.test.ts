@@ -59,8 +59,10 @@ async function registerOneWay(url: string, id: string): Promise<void> {
   cleanups.push(() => lease.abort());
   const body = JSON.stringify({ replica_id: id, endpoint: 'gpu7:8001', capabilities: [{ type: 'chat' }] });
   const headers = { 'content-type': 'application/json' };
-  const { status } = await fetch(`${url}/register`, { method: 'POST', headers, body, signal: lease.signal });
-  expect(status).toBe(200);
+  const response = await fetch(`${url}/register`, { method: 'POST', headers, body, signal: lease.signal });
+  expect(response.status).toBe(200);
+  // Keeps the response: Node.js cancels one that was garbage-collected, and the lease would end.
+  cleanups.push(() => response.body?.cancel().catch(() => {}));
 }
 
 /** Starts a program that responds to every request as the Python server does to an unknown path. */

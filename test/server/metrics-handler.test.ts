@@ -29,6 +29,8 @@ async function start(options: Options = {}) {
     const body = JSON.stringify({ replica_id: id, endpoint: `${id}:1`, capabilities: [capability] });
     const response = await fetch(`${server.url}/register`, { ...JSON_POST, body, signal: connection.signal });
     expect(response.status).toBe(200);
+    // Keeps the response: Node.js cancels one that was garbage-collected, and the lease would end.
+    cleanups.push(() => response.body?.cancel().catch(() => {}));
     return connection;
   };
   return { server, scrape, register };
