@@ -3,7 +3,7 @@ import { ask, getBuiltCommand, type Started, start } from './child-process.js';
 import { computeMedian, computeMedianRatio, roundFigure } from './figures.js';
 import { CLIENT_CORE, type Contender, forEachContender, OURS, startContenders } from './gateway-contenders.js';
 import { CALL_PATH, LARGE_BODY } from './gateway-engine.js';
-import { readProcessorUs, readResidentBytes } from './gateway-process.js';
+import { readProcessorUs, readResidentBytes } from './process-usage.js';
 import type { Row } from './report.js';
 import type { StreamOrder, StreamResult } from './stream-client.js';
 import { runWrk, writeWrkScript } from './wrk.js';

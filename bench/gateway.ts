@@ -16,9 +16,9 @@ import {
   startContenders,
 } from './gateway-contenders.js';
 import { CALL_PATH, LARGE_BODY, SMALL_BODY, startEngine } from './gateway-engine.js';
-import { readProcessorUs, readResidentBytes } from './gateway-process.js';
 import { installRivals } from './gateway-rivals.js';
 import { measureStreams } from './gateway-streams.js';
+import { readProcessorUs, readResidentBytes } from './process-usage.js';
 import { checkPrograms } from './programs.js';
 import { getProjectPath } from './project-file.js';
 import { type Row, report } from './report.js';

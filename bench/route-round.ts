@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
 import { computeMedianRatio, computeQuantile, readMonotonicUs } from './figures.js';
-import { readProcessorUs } from './gateway-process.js';
+import { readProcessorUs } from './process-usage.js';
 
 const CONNECTIONS = 16;
 const ROUND_MS = 500;

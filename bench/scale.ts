@@ -4,12 +4,11 @@
  * `GET /route` compared with a server without etcd. One etcd member and all processes run on this machine. Needs etcd and wrk.
  */
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { EtcdProcess, findEtcdProblem } from '../test/support/etcd-process.js';
 import { ask, getBuiltCommand, type Started, start } from './child-process.js';
 import { computeMedian, computeMedianRatio, computeQuantile, readMonotonicUs, roundFigure } from './figures.js';
-import { readProcessorUs } from './gateway-process.js';
 import type { Memory } from './own-usage.js';
+import { readProcessorUs, readResidentBytes } from './process-usage.js';
 import { checkPrograms } from './programs.js';
 import { getProjectPath } from './project-file.js';
 import { type Row, report } from './report.js';
@@ -31,7 +30,6 @@ const WATCHERS = 1000;
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 const toPercent = (cpuMs: number, durationMs: number): number => roundFigure((cpuMs / durationMs) * 100);
-const toBytes = (kilobytes: string | undefined): number => Number(kilobytes) * 1024;
 
 /** A process with an API server. */
 interface Server extends Started {
@@ -53,18 +51,6 @@ async function startServer(endpoint: string, count: number, core?: number): Prom
 
 async function waitForCount(server: Server, count: number): Promise<void> {
   while ((await ask<number>(server, 'count')) < count) await sleep(20);
-}
-
-/** Returns the CPU time that a process has used, in ms. The kernel counts it in hundredths of a second. */
-function readCpuMs(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    .replace(/^.*\) /, '')
-    .split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * 10;
-}
-
-function readResidentBytes(pid: number): number {
-  return toBytes(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }
 
 /** A shared registry: a server that granted all leases, another one, and etcd. */
@@ -92,7 +78,7 @@ class Setup {
     return {
       holder: await ask<number>(this.holder, 'cpuMs'),
       mirror: await ask<number>(this.mirror, 'cpuMs'),
-      etcd: readCpuMs(this.etcd.pid),
+      etcd: readProcessorUs(this.etcd.pid) / 1000,
     };
   }
 

@@ -194,7 +194,7 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
 
   /**
    * Without a record, waits for up to 1 s until the mirror is known to have every record that etcd has. Right after an outage that proves
-   * nothing, because the owner of the lease can still have to write its record.
+   * nothing, because the owner of the lease can still be writing its record.
    */
   async findForeignLease(lease: LeaseId): Promise<ForeignLease<R> | undefined> {
     const alias = digestLease(lease);

@@ -41,10 +41,13 @@ const MAX_AGE_INTERVALS = 5;
 /** Maximum age of a copy that counts as fresh, in intervals of the markers. */
 const FRESH_INTERVALS = 2;
 
-/** Delay of a marker after which the other servers can have registrations that etcd doesn't have, in ms: they wait so long for it. */
+/**
+ * Delay of a marker that counts as an outage of etcd, in ms. A server waits this long for etcd before it confirms a registration, so after
+ * that there can be leases that etcd doesn't have.
+ */
 const OUTAGE_MS = 1000;
 
-/** Time in which all servers write these registrations after an outage, in ms. */
+/** Time after an outage in which all servers write such registrations, in ms. */
 const RECOVERY_MS = 5000;
 
 /**
@@ -95,7 +98,7 @@ export class ServerMarkers {
     return this.stalenessMs <= FRESH_INTERVALS * this.#intervalMs;
   }
 
-  /** Whether an outage of etcd has ended so recently that the records of all servers need not be there yet. */
+  /** Whether an outage of etcd, or the first list, was so recent that other servers can still be writing their registrations. */
   get isRecovering(): boolean {
     return this.#options.clock.nowMs() - this.#outageEndedAtMs < RECOVERY_MS;
   }
