@@ -57,6 +57,8 @@ export async function startApiServer(options: StartApiServerOptions = {}): Promi
   const parts = new RegistryParts({ registry, events, clock, random, ids });
   const program = { version: VERSION, store: kind };
   const settings = { heartbeatMs, ackTimeoutMs, warmingMs, maxStreamsPerPeer, program };
+  const { advertisedUrl } = access;
+  if (advertisedUrl !== undefined) store.publishUrl?.(advertisedUrl);
   const forwarder = await composeForwarder(store, options);
   const resolved = { parts, metrics, ...settings, ...access, forwarder, events, clock };
   try {

@@ -70,9 +70,19 @@ async function register(server: ApiServer, id = 'r1', token?: string, capabiliti
   const head = `POST /register HTTP/1.1\r\nHost: localhost\r\n${authorization}Content-Length: ${body.length}\r\n\r\n`;
   const { socket, received } = openRawConnection(server.port, `${head}${body}`);
   closing.push(() => socket.destroy());
-  await until('it is registered', () => received().includes('alive'));
+  await until('it is registered', () => received().includes('{"status": "alive"}'));
   const getHeader = (name: string): string => new RegExp(`${name}: (.*)\r`).exec(received())?.[1] ?? '';
   return { lease: getHeader('x-anyserve-lease'), owner: getHeader('x-anyserve-owner'), received };
+}
+
+/** Creates capability objects that are too large for a record in etcd. */
+function createLargeCapabilities(pairs: object = {}): object[] {
+  return Array.from({ length: 1500 }, (_, n) => ({ ...pairs, note: String(n).padStart(200, 'x') }));
+}
+
+async function listIds({ url }: ApiServer): Promise<string[]> {
+  const { replicas } = (await (await fetch(`${url}/replicas`)).json()) as { replicas: { replica_id: string }[] };
+  return replicas.map(({ replica_id: id }) => id);
 }
 
 interface LeaseResponse {
@@ -125,9 +135,9 @@ describe('a request for a lease of another API server', () => {
       body: '{"status":"released"}',
     });
     for (const server of servers) expect(await send(server, lease)).toMatchObject({ status: 404 });
-    // Only the owner counts what it has renewed, and each server what it has refused itself.
-    expect(await countRenewals(owner)).toEqual({ renewed: 3, superseded: 0, too_soon: 1, refused: 0, unknown: 2 });
-    expect(await countRenewals(other)).toEqual({ renewed: 0, superseded: 0, too_soon: 0, refused: 0, unknown: 2 });
+    // Only the owner counts what it has renewed or refused. Both have refused one lease that names no server.
+    expect(await countRenewals(owner)).toEqual({ renewed: 3, superseded: 0, too_soon: 1, refused: 0, unknown: 3 });
+    expect(await countRenewals(other)).toEqual({ renewed: 0, superseded: 0, too_soon: 0, refused: 0, unknown: 1 });
   });
 
   it('is a 409 after a newer registration of the id', async () => {
@@ -187,6 +197,32 @@ describe('a request for a lease of another API server', () => {
     expect(await send(servers[0], 'unknown')).toMatchObject({ status: 404 });
   });
 
+  it('has the outcome that it has at an owner that etcd is too small for, or cannot be reached by', async () => {
+    const { etcd, servers } = await serveSharing({}, {});
+    await waitForCertainty(servers);
+    const [owner, other] = servers;
+    await register(owner);
+    const large = await register(owner, 'large', undefined, createLargeCapabilities());
+    const tests = [large];
+    const [granted] = etcd.leases;
+    const check = async (): Promise<void> => {
+      for (const { lease } of tests) expect(await send(other, lease)).toMatchObject(RENEWED);
+      const ended = large.lease.replace(/^./, 'x');
+      expect(await send(other, ended)).toMatchObject({ status: 404 });
+    };
+    await until('the other has the URL', async () => (await send(other, large.lease)).status === 200);
+    await check();
+    owner.link.isCut = true;
+    tests.push(await register(owner, 'during'));
+    await check();
+    etcd.revoke(granted as bigint);
+    await until('its marker is gone', async () => (await listIds(other)).length === 0, 20_000);
+    await check();
+    for (const { lease } of tests)
+      expect(await send(other, lease, { method: 'DELETE' })).toMatchObject({ status: 200 });
+    expect(await listIds(owner)).toEqual(['r1']);
+  }, 30_000);
+
   it('has the limits of any body', async () => {
     const { servers } = await serveSharing({}, {});
     const { lease } = await register(servers[0]);
@@ -241,6 +277,30 @@ describe('a team whose lease is at another API server', () => {
       expect(await send(server, lease, as('b'))).toMatchObject({ status: 404 });
       expect(await send(server, lease, { method: 'DELETE', ...as('b') })).toMatchObject({ status: 404 });
     }
+  });
+
+  it('has them also for a lease whose registration only its server has', async () => {
+    const { servers } = await serveSharing(options, options);
+    const { lease } = await register(servers[0], 'a-1', 'team-a', createLargeCapabilities({ tenant: 'a' }));
+    await until('it is found', async () => (await send(servers[1], lease, as('a'))).status === 200);
+    for (const server of servers) {
+      expect(await send(server, lease, as('b'))).toMatchObject({ status: 404 });
+      expect(await send(server, lease, { method: 'DELETE', ...as('b') })).toMatchObject({ status: 404 });
+      expect(await send(server, lease, as('a', '{"capabilities":[{"tenant":"b"}]}'))).toMatchObject({ status: 403 });
+      expect(await send(server, lease, as('a'))).toMatchObject(RENEWED);
+    }
+    expect(await send(servers[1], lease, { method: 'DELETE', ...as('a') })).toMatchObject({ status: 200 });
+  });
+
+  it('has none if the header with the scope is not valid', async () => {
+    const { servers } = await serveSharing(options, options);
+    const { lease } = await register(servers[0], 'a-1', 'team-a', [{ tenant: 'a' }]);
+    const headers = { authorization: 'Bearer a-peer-token', 'x-anyserve-forwarded': '1' };
+    for (const scope of ['', '[]', '{"tenant":"a"}', '[["tenant"]]', '[["tenant",1]]', '[["tenant","a"]'])
+      expect(await send(servers[0], lease, { headers: { ...headers, 'x-anyserve-scope': scope } })).toMatchObject({
+        status: 401,
+        body: expect.stringContaining('x-anyserve-scope is not a JSON array of pairs'),
+      });
   });
 });
 

@@ -1,12 +1,16 @@
 import { AnyserveError } from '../core/errors.js';
 import { isUnspecifiedHost, parseHost } from '../core/host.js';
 import { quote } from '../core/quoting.js';
+import { createScope, type Scope } from '../core/scope.js';
 
 /** Response header of a granted lease with the URL of the API server that granted it. */
 export const OWNER_HEADER = 'x-anyserve-owner';
 
 /** Request header of a request for a lease that another API server has forwarded. It is never forwarded again. */
 export const FORWARDED_HEADER = 'x-anyserve-forwarded';
+
+/** Request header of a forwarded request with the part of the registry that the token of the original request can use. */
+export const SCOPE_HEADER = 'x-anyserve-scope';
 
 /** Maximum length of the URL of an API server, in UTF-16 units. */
 const MAX_URL_LENGTH = 1024;
@@ -22,6 +26,26 @@ export function parseOwnerUrl(text: unknown): URL | undefined {
   if (!isHttp || url.username || url.password || url.search || url.hash) return undefined;
   const host = parseHost(url.hostname);
   return host && !isUnspecifiedHost(host) && url.port !== '0' ? url : undefined;
+}
+
+/** Formats the value of {@link SCOPE_HEADER}: a JSON array of pairs, with escapes for all but ASCII, such as `[["tenant","a"]]`. */
+export function formatScopeHeader({ key }: Scope): string {
+  return key.replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+/** Parses the value of {@link SCOPE_HEADER}. Returns undefined if it is not valid. */
+export function parseScopeHeader(text: string): Scope | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  return Array.isArray(value) && value.length > 0 && value.every(isPair) ? createScope(value) : undefined;
+}
+
+function isPair(value: unknown): value is readonly [string, string] {
+  return Array.isArray(value) && value.length === 2 && value.every((part) => typeof part === 'string');
 }
 
 /** Formats the URL of an API server without a slash at the end. */

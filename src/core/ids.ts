@@ -67,6 +67,20 @@ export function asLeaseId(text: string): LeaseId {
   return text as LeaseId;
 }
 
+/** Separates the API server's id in a lease id. */
+const SERVER_SEPARATOR = '.';
+
+/** Adds the API server that grants a lease to the lease's id, so that other servers know which one to ask about it. */
+export function addServer(lease: LeaseId, server: ServerId): LeaseId {
+  return `${lease}${SERVER_SEPARATOR}${server}` as LeaseId;
+}
+
+/** Returns the API server that {@link addServer} added to a lease id. Undefined if there is none. */
+export function readServer(lease: LeaseId): ServerId | undefined {
+  const end = lease.lastIndexOf(SERVER_SEPARATOR);
+  return end < 0 ? undefined : (lease.slice(end + SERVER_SEPARATOR.length) as ServerId);
+}
+
 /** Casts a string to the id of an API server, without checks. */
 export function asServerId(text: string): ServerId {
   return text as ServerId;

@@ -1,6 +1,6 @@
 import type { LeaseId } from './ids.js';
 import type { LeaseTable } from './lease-table.js';
-import type { Clock, RegistrationStore } from './ports.js';
+import type { Clock, LeaseOwner, RegistrationStore } from './ports.js';
 import type { Registration, Replica } from './replica.js';
 
 /**
@@ -9,7 +9,8 @@ import type { Registration, Replica } from './replica.js';
  */
 export type LeaseLocation<R extends Replica = Replica> =
   | { readonly kind: 'here' }
-  | { readonly kind: 'elsewhere'; readonly registration: Registration<R> }
+  /** `registration`: undefined if the owner has not shared it. Then only the owner can tell whether the lease exists. */
+  | { readonly kind: 'elsewhere'; readonly owner: LeaseOwner; readonly registration: Registration<R> | undefined }
   | { readonly kind: 'superseded' }
   | { readonly kind: 'unknown' }
   | { readonly kind: 'unsettled' };
@@ -31,8 +32,12 @@ export async function locateLease<R extends Replica>(
   if (isSuperseded(id)) return { kind: 'superseded' };
   if (!store.findForeignLease) return { kind: 'unknown' };
   const lease = await store.findForeignLease(id);
-  if (!lease) return { kind: 'unsettled' };
-  if (lease.registration) return { kind: 'elsewhere', registration: lease.registration };
+  if (lease.kind === 'shared') {
+    const { registration } = lease;
+    return { kind: 'elsewhere', owner: { url: registration.ownerUrl, isGone: false }, registration };
+  }
   // A lease of another server that was superseded is remembered by its name in the store.
-  return { kind: isSuperseded(lease.alias) ? 'superseded' : 'unknown' };
+  if (isSuperseded(lease.alias)) return { kind: 'superseded' };
+  if (lease.kind === 'unshared') return { kind: 'elsewhere', owner: lease.owner, registration: undefined };
+  return { kind: lease.kind === 'none' ? 'unknown' : 'unsettled' };
 }

@@ -252,11 +252,24 @@ export type StoreEvent<R extends Replica = Replica> =
 export type CanReplace = (present: Registration) => boolean;
 
 /** A lease that another API server granted. */
-export interface ForeignLease<R extends Replica = Replica> {
+export type ForeignLease<R extends Replica = Replica> = {
   /** The name of the lease in the registrations and events of the store. Not the lease itself, if the store keeps that secret. */
   readonly alias: LeaseId;
-  /** Undefined if no registration has the lease. */
-  readonly registration: Registration<R> | undefined;
+} & (
+  | { readonly kind: 'shared'; readonly registration: Registration<R> }
+  /** No shared registration has the lease. Only the process that its id names can tell whether it exists. */
+  | { readonly kind: 'unshared'; readonly owner: LeaseOwner }
+  | { readonly kind: 'none' }
+  /** The store does not know at present: it can lack registrations of other processes. */
+  | { readonly kind: 'unsettled' }
+);
+
+/** The process that has granted a lease, or that the id of the lease names. */
+export interface LeaseOwner {
+  /** URL at which it takes requests. Undefined if it has not reported one. */
+  readonly url: string | undefined;
+  /** Whether the store has lost it: it has ended, or cannot reach the store. */
+  readonly isGone: boolean;
 }
 
 /**
@@ -289,11 +302,12 @@ export interface RegistrationStore<in out R extends Replica = Replica> {
    * unsubscribes.
    */
   subscribe(listener: (event: StoreEvent<R>) => void): () => void;
-  /**
-   * Looks up a lease that this process has not granted. Resolves to undefined if the store can't tell at present: it does not
-   * know all registrations of the other API servers. Default: no other server has leases.
-   */
-  findForeignLease?(lease: LeaseId): Promise<ForeignLease<R> | undefined>;
+  /** Id of this process among those that share the store. Lease ids name it. Undefined for a store that no other process shares. */
+  readonly serverId?: ServerId | undefined;
+  /** Sets the URL at which the other processes reach this one. Default: the owner's URL of the newest registration. */
+  publishUrl?(url: string): void;
+  /** Looks up a lease that this process has not granted. Default: no other server has leases. */
+  findForeignLease?(lease: LeaseId): Promise<ForeignLease<R>>;
   /**
    * Maximum age of what the store knows about the registrations of other processes, in ms. Infinity before it has received a
    * complete list. Undefined for a store that no other process shares: it is always up to date.

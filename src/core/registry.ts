@@ -1,7 +1,7 @@
 import { Cordons } from './cordons.js';
 import { AnyserveError } from './errors.js';
 import { createIdConflicts } from './id-conflicts.js';
-import type { LeaseId, RegistryId, ReplicaId, ServerId } from './ids.js';
+import { addServer, type LeaseId, type RegistryId, type ReplicaId, type ServerId } from './ids.js';
 import type { SearchResult } from './index/capability-index.js';
 import type { PreparedFilter } from './index/prepared-filter.js';
 import type { PreparedQuery } from './index/prepared-query.js';
@@ -80,7 +80,7 @@ export class Registry<R extends Replica = Replica> {
     this.#store = store;
     this.#clock = clock;
     this.#ids = ids;
-    this.#owner = ids.createServerId();
+    this.#owner = store.serverId ?? ids.createServerId();
     this.#events = events;
     this.#limits = limits;
     this.changes = new RegistryChanges(this.#owner);
@@ -148,7 +148,7 @@ export class Registry<R extends Replica = Replica> {
    */
   async register(replica: R, terms: LeaseTerms, holder: LeaseHolder, canReplace?: CanReplace): Promise<LeaseId> {
     const held = { id: replica.id, bytes: estimateRegistrationBytes(replica) };
-    const lease = createLease(this.#ids.createLeaseId(), held, terms, holder, this.#clock.nowMs());
+    const lease = createLease(this.#createLeaseId(), held, terms, holder, this.#clock.nowMs());
     this.#leases.grant(lease);
     try {
       const sinceEpochMs = this.#clock.epochMs();
@@ -303,6 +303,12 @@ export class Registry<R extends Replica = Replica> {
       default:
         event satisfies never;
     }
+  }
+
+  /** Other servers that share the store find this one by the id, also while the registration is not in the store. */
+  #createLeaseId(): LeaseId {
+    const id = this.#ids.createLeaseId();
+    return this.#store.serverId === undefined ? id : addServer(id, this.#owner);
   }
 
   #applyPut(registration: Registration<R>): void {

@@ -150,6 +150,7 @@ export class ScopedRegistry<R extends Replica = Replica> implements RegistryAcce
 
   async locateLease(id: LeaseId): Promise<LeaseLocation<R>> {
     const location = await this.#registry.locateLease(id);
+    // The owner of a lease that it has not shared gets the scope with the request.
     const registration = location.kind === 'elsewhere' ? location.registration : this.#registry.findByLease(id);
     return registration && !this.#covers(registration) ? { kind: 'unknown' } : location;
   }

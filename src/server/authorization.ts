@@ -1,7 +1,8 @@
 import type { NextFunction, Request, Response } from 'express';
-import { FORWARDED_HEADER } from '../api/lease-owner.js';
+import { FORWARDED_HEADER, parseScopeHeader, SCOPE_HEADER } from '../api/lease-owner.js';
 import type { TokenUse } from '../api/registration.js';
 import type { ReplicaId } from '../core/ids.js';
+import { quote } from '../core/quoting.js';
 import { WHOLE_REGISTRY } from '../core/scope.js';
 import { hashToken, parseBearerToken, type TokenGrant, type TokenSet } from '../credentials/token-set.js';
 import { getHeaderValues } from '../http/request-head.js';
@@ -29,9 +30,6 @@ export type AccessDecision =
 
 /** The decision when no token is required: everything can be seen and registered. */
 export const OPEN_ACCESS: AccessDecision = { kind: 'granted', prefixes: [''], scope: WHOLE_REGISTRY };
-
-/** The decision about a request that another API server has forwarded: that server has checked the token of the replica. */
-export const PEER_ACCESS: AccessDecision = { kind: 'granted', prefixes: [''], scope: WHOLE_REGISTRY };
 
 /** Handles a request that has access. `prefixes` are the beginnings of the ids that it can register. */
 export type AuthorizedHandler = (
@@ -93,9 +91,16 @@ export function findTokenUse({ rawHeaders }: Pick<Request, 'rawHeaders'>, tokens
   return tokens.read?.().findGrant(digest) ? 'read' : 'unknown';
 }
 
-/** Returns whether another API server has forwarded a request: it has the header of such requests, and a peer token. */
-export function isForwardedByPeer({ headers, rawHeaders }: Request, { peer }: AccessTokens): boolean {
-  if (!peer || headers[FORWARDED_HEADER] === undefined) return false;
+/**
+ * Decides on access for a request that another API server has forwarded: it has the header of such requests, and a peer token. That
+ * server has checked the token of the replica, and sends its scope. Returns undefined for any other request.
+ */
+export function authorizePeer({ headers, rawHeaders }: Request, { peer }: AccessTokens): AccessDecision | undefined {
+  if (!peer || headers[FORWARDED_HEADER] === undefined) return undefined;
   const token = parseBearerToken(getHeaderValues(rawHeaders, 'authorization'));
-  return token !== undefined && peer().findGrant(hashToken(token)) !== undefined;
+  if (token === undefined || !peer().findGrant(hashToken(token))) return undefined;
+  const text = headers[SCOPE_HEADER]?.toString();
+  const scope = text === undefined ? WHOLE_REGISTRY : parseScopeHeader(text);
+  if (scope) return { kind: 'granted', prefixes: [''], scope };
+  return { kind: 'refused', detail: `the header ${SCOPE_HEADER} is not a JSON array of pairs: ${quote(text ?? '')}` };
 }

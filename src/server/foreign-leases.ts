@@ -1,16 +1,15 @@
 import type { Request, Response } from 'express';
 import { FORWARDED_HEADER, OWNER_HEADER } from '../api/lease-owner.js';
 import type { LeaseId } from '../core/ids.js';
-import type { Events, ServerEvent } from '../core/ports.js';
+import type { Events, LeaseOwner, ServerEvent } from '../core/ports.js';
 import type { RegistryAccess } from '../core/registry-access.js';
-import type { Registration } from '../core/replica.js';
 import { type JsonResponse, sendJson } from '../http/json-response.js';
 import { createErrorResponse, sendError } from './error-response.js';
 import type { LeaseForwarder, LeaseRequest } from './lease-forwarder.js';
 
 /** Dependencies of {@link ForeignLeases}. */
 export interface ForeignLeasesOptions {
-  readonly registry: Pick<RegistryAccess, 'id' | 'locateLease'>;
+  readonly registry: Pick<RegistryAccess, 'id' | 'scope' | 'locateLease'>;
   readonly events: Events<ServerEvent>;
   /** Undefined if no other server has leases. */
   readonly forwarder?: Pick<LeaseForwarder, 'forward'> | undefined;
@@ -38,19 +37,20 @@ export class ForeignLeases {
     this.#options = options;
   }
 
-  /** Finds the registration of a lease whose owner can be asked. If there is none, sends the response and resolves to undefined. */
+  /** Finds the server to ask about a lease. If there is none, sends the response and resolves to undefined. */
   async find(
     request: Request,
     response: Response,
     lease: LeaseId,
     endedResponses: EndedLeaseResponses,
-  ): Promise<Registration | undefined> {
+  ): Promise<LeaseOwner | undefined> {
     const location = await this.#options.registry.locateLease(lease);
     switch (location.kind) {
       case 'elsewhere':
-        if (request.headers[FORWARDED_HEADER] === undefined) return location.registration;
+        if (request.headers[FORWARDED_HEADER] === undefined) return location.owner;
         // The owner's URL leads to this server, for example because the owner was replaced. A second hop could be a loop.
-        sendUnavailable(response, 'another API server granted this lease', location.registration);
+        if (location.owner.isGone) endedResponses.unknown(response);
+        else sendUnavailable(response, 'another API server granted this lease', location.owner);
         return undefined;
       case 'superseded':
       case 'unknown':
@@ -66,27 +66,36 @@ export class ForeignLeases {
     }
   }
 
-  /** Forwards a request to the owner of its lease, and sends the owner's response. */
-  async forward(response: Response, registration: Registration, request: LeaseRequest): Promise<void> {
+  /**
+   * Forwards a request to the owner of its lease, and sends the owner's response. The lease of an owner that is gone and can't be
+   * asked has ended.
+   */
+  async forward(
+    response: Response,
+    owner: LeaseOwner,
+    request: Omit<LeaseRequest, 'scope'>,
+    endedResponses: EndedLeaseResponses,
+  ): Promise<void> {
     const { registry, events, forwarder } = this.#options;
-    const { ownerUrl } = registration;
-    if (!forwarder || ownerUrl === undefined) {
-      return sendUnavailable(response, 'the API server that granted this lease has not reported its URL', registration);
+    if (!forwarder || owner.url === undefined) {
+      if (owner.isGone) return endedResponses.unknown(response);
+      return sendUnavailable(response, 'the API server that granted this lease has not reported its URL', owner);
     }
-    const outcome = await forwarder.forward(ownerUrl, request, registry.id);
+    const outcome = await forwarder.forward(owner.url, { ...request, scope: registry.scope }, registry.id);
     if (outcome.kind === 'response') {
       const { status, body, retryAfter } = outcome;
       return sendJson(response, status, body, retryAfter === undefined ? {} : { 'retry-after': retryAfter });
     }
-    events.emit({ kind: 'forwarding_failed', owner: ownerUrl, error: outcome.reason });
-    sendUnavailable(response, 'the API server that granted this lease cannot be asked', registration);
+    if (owner.isGone) return endedResponses.unknown(response);
+    events.emit({ kind: 'forwarding_failed', owner: owner.url, error: outcome.reason });
+    sendUnavailable(response, 'the API server that granted this lease cannot be asked', owner);
   }
 }
 
 /** Sends 503 with the URL of the owner, which tells a registrant that this server is not the owner. */
-function sendUnavailable(response: Response, detail: string, { ownerUrl }: Registration): void {
+function sendUnavailable(response: Response, detail: string, { url }: LeaseOwner): void {
   sendError(response, 'unavailable', detail, {
     ...RETRY_SOON_HEADERS,
-    ...(ownerUrl !== undefined && { [OWNER_HEADER]: ownerUrl }),
+    ...(url !== undefined && { [OWNER_HEADER]: url }),
   });
 }

@@ -1,8 +1,9 @@
 import { REGISTRY_HEADER } from '../api/instance-json.js';
-import { FORWARDED_HEADER, parseOwnerUrl } from '../api/lease-owner.js';
+import { FORWARDED_HEADER, formatScopeHeader, parseOwnerUrl, SCOPE_HEADER } from '../api/lease-owner.js';
 import { getErrorMessage } from '../core/errors.js';
 import type { LeaseId, RegistryId } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
+import { type Scope, WHOLE_REGISTRY } from '../core/scope.js';
 import { explainTlsError } from '../core/tls.js';
 import type { HttpConnections, HttpResponse } from '../http/http-client.js';
 
@@ -12,6 +13,8 @@ export interface LeaseRequest {
   readonly lease: LeaseId;
   /** Undefined: no body. */
   readonly body?: string | undefined;
+  /** The part of the registry that the token of the request can use. */
+  readonly scope: Scope;
 }
 
 /** The response of the API server that has the lease, or why there is none. */
@@ -98,16 +101,17 @@ export class LeaseForwarder {
 
   async #exchange(
     ownerUrl: string,
-    { method, lease, body }: LeaseRequest,
+    { method, lease, body, scope }: LeaseRequest,
     registry: RegistryId | undefined,
     signal: AbortSignal,
   ): Promise<ForwardOutcome> {
     const { connections, token } = this.#options;
     const authorization = token ? { authorization: `Bearer ${token()}` } : {};
+    const limit = scope === WHOLE_REGISTRY ? {} : { [SCOPE_HEADER]: formatScopeHeader(scope) };
     const response = await connections.send({
       method,
       url: `${ownerUrl}/leases/${encodeURIComponent(lease)}`,
-      headers: { 'content-type': 'application/json', [FORWARDED_HEADER]: '1', ...authorization },
+      headers: { 'content-type': 'application/json', [FORWARDED_HEADER]: '1', ...authorization, ...limit },
       ...(body !== undefined && { body }),
       headTimeoutMs: TIMEOUT_MS,
       signal,

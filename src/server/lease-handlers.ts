@@ -57,7 +57,7 @@ export function createRenewHandler({ registry, events, bodies, foreignLeases }: 
     }
     const scopeProblem = findScopeProblem(registry.scope, outcome.capabilities ?? []);
     if (scopeProblem !== undefined) return sendError(response, 'permission_denied', scopeProblem);
-    if (foreign) return foreignLeases.forward(response, foreign, { method: 'PUT', lease, body: text });
+    if (foreign) return foreignLeases.forward(response, foreign, { method: 'PUT', lease, body: text }, endedResponses);
     const renewal = await renewLease(registry, lease, outcome, events);
     if (renewal === 'renewed') sendRenewed(response, registry.cordons.findByLease(lease));
     else sendRefusedRenewal(response, renewal, outcome.capabilities !== undefined);
@@ -88,7 +88,7 @@ export function createReleaseHandler({
     const lease = parseLeaseId(request);
     if (await registry.release(lease, 'released')) return sendReleased(response);
     const foreign = await foreignLeases.find(request, response, lease, RELEASE_REFUSALS);
-    if (foreign) await foreignLeases.forward(response, foreign, { method: 'DELETE', lease });
+    if (foreign) await foreignLeases.forward(response, foreign, { method: 'DELETE', lease }, RELEASE_REFUSALS);
   };
 }
 

@@ -7,11 +7,10 @@ import type { ApiResource, ResourceAccess, ResourceMethods } from './api-resourc
 import {
   type Access,
   type AccessTokens,
+  authorizePeer,
   authorizeRequest,
-  isForwardedByPeer,
   needsToken,
   OPEN_ACCESS,
-  PEER_ACCESS,
 } from './authorization.js';
 import { sendError } from './error-response.js';
 import type { RegistryPart, RegistryParts } from './registry-parts.js';
@@ -65,8 +64,8 @@ export function guardResource(
     const method = request.method === 'HEAD' ? 'GET' : request.method;
     const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;
     if (!handler) return sendJson(response, 405, serializeErrorDetail('Method Not Allowed'), { allow });
-    const isFromPeer = acceptsPeers && isForwardedByPeer(request, tokens);
-    const decision = isFromPeer ? PEER_ACCESS : needed ? authorizeRequest(needed, request, tokens) : OPEN_ACCESS;
+    const peerDecision = acceptsPeers ? authorizePeer(request, tokens) : undefined;
+    const decision = peerDecision ?? (needed ? authorizeRequest(needed, request, tokens) : OPEN_ACCESS);
     const isDataOpen = access === 'page' ? !needsToken('read', tokens) : decision === OPEN_ACCESS;
     const problem = hosts.findProblem(request, isDataOpen && access !== 'open');
     if (problem) {

@@ -176,12 +176,14 @@ describe.skipIf(problem !== undefined).concurrent('API servers that share a regi
     await keepReplicas(servers, context);
     const stopCounts = servers.map((server) => watchCount(server, context));
     await until('etcd is full', () => fillEtcd(etcd), 60_000);
-    await startCurlRegistrant(other.url, 'curl');
+    const registrant = await startCurlRegistrant(other.url, 'curl', { args: ['-i'], body: { ttl: 60 } });
     await until('it says so', async () => (await other.fetchPath('/readyz')).body.includes('space exceeded'));
     // Longer than the leases, which etcd renews all the same.
     await sleep(20_000);
     expect(await other.listReplicaIds()).toContain('curl');
     expect(await one.listReplicaIds()).not.toContain('curl');
+    const lease = /x-anyserve-lease: (\S+)/.exec(registrant.stdout())?.[1];
+    for (const { url } of servers) expect((await fetch(`${url}/leases/${lease}`, { method: 'PUT' })).status).toBe(200);
     await emptyEtcd(etcd);
     await until(
       'the other server lists the new replica',

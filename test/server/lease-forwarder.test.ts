@@ -1,13 +1,20 @@
 import { Readable } from 'node:stream';
 import { expect, it } from 'vitest';
+import { parseScopeHeader } from '../../src/api/lease-owner.js';
 import { asLeaseId, asRegistryId } from '../../src/core/ids.js';
+import { createScope, WHOLE_REGISTRY } from '../../src/core/scope.js';
 import type { HttpRequest, HttpResponse } from '../../src/http/http-client.js';
 import { LeaseForwarder, type LeaseForwarderOptions } from '../../src/server/lease-forwarder.js';
 import { ManualClock } from '../support/manual-clock.js';
 
 const OWNER = 'http://10.0.0.1:8080';
 const REGISTRY = asRegistryId('registry');
-const RENEWAL = { method: 'PUT', lease: asLeaseId('l/1'), body: '{"state":"ready"}' } as const;
+const RENEWAL = {
+  method: 'PUT',
+  lease: asLeaseId('l/1'),
+  body: '{"state":"ready"}',
+  scope: WHOLE_REGISTRY,
+} as const;
 
 /** Creates a forwarder whose requests are answered by a function. Without a response, a request waits for its signal. */
 function createForwarder(
@@ -42,6 +49,15 @@ it('sends the request once, marked as forwarded and with its own token', async (
     body: '{"state":"ready"}',
     headers: { 'x-anyserve-forwarded': '1', authorization: 'Bearer peer-token' },
   });
+});
+
+it('sends the scope of the token in ASCII', async () => {
+  const { forwarder, sent } = createForwarder(() => ({}));
+  const scope = createScope([['tenant', 'Größe "1"']]);
+  await forwarder.forward(OWNER, { ...RENEWAL, scope }, REGISTRY);
+  const header = sent[0]?.headers?.['x-anyserve-scope'];
+  expect(header).toBe('[["tenant","Gr\\u00f6\\u00dfe \\"1\\""]]');
+  expect(parseScopeHeader(`${header}`)).toEqual(scope);
 });
 
 it('waits 1 s for a frozen owner', async () => {

@@ -1,4 +1,4 @@
-import type { LeaseId, RegistryId, ReplicaId } from '../../core/ids.js';
+import { type LeaseId, type RegistryId, type ReplicaId, readServer, type ServerId } from '../../core/ids.js';
 import type {
   CanReplace,
   Clock,
@@ -60,6 +60,7 @@ const MAX_OWN_LEASES = 1000;
  * registrations are always there, whether etcd can be reached or not; they are written when it can. See README.md.
  */
 export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
+  readonly serverId: ServerId;
   readonly #options: EtcdStoreOptions<R>;
   readonly #keys: EtcdKeys;
   readonly #listeners = new Set<(event: StoreEvent<R>) => void>();
@@ -84,6 +85,7 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
   constructor(options: EtcdStoreOptions<R>) {
     this.#options = options;
     const { api, prefix, clock, random, events } = options;
+    this.serverId = options.ids.createServerId();
     this.#keys = new EtcdKeys(prefix);
     this.#table = this.#createTable();
     this.#session = new EtcdSession({ api, clock, random, onLease: (lease) => this.#useLease(lease) });
@@ -131,6 +133,10 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
     return this.#markers.stalenessMs;
   }
 
+  publishUrl(url: string): void {
+    this.#markers.setUrl(url, { isFixed: true });
+  }
+
   publishHosts(count: () => HostCounts): void {
     this.#countHosts = count;
   }
@@ -175,6 +181,7 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
     const present = this.#table.get(id);
     if (present && canReplace?.(present) === false) throw createTakenError(id);
     this.#localRecords.forget(id);
+    if (registration.ownerUrl !== undefined) this.#markers.setUrl(registration.ownerUrl, { isFixed: false });
     const own = this.#table.put(registration, canReplace);
     await this.#waits.wait(id);
     if (own.isRefused) throw createTakenError(id);
@@ -193,14 +200,26 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
   }
 
   /**
-   * Without a record, waits for up to 1 s until the mirror is known to have every record that etcd has. Right after an outage that proves
-   * nothing, because the owner of the lease can still be writing its record.
+   * Without a record, the server that the lease names can tell. If it has no marker, or no URL, waits for up to 1 s until the mirror is known to have
+   * every record that etcd has. Right after an outage that proves nothing, because the owner can still be writing its record.
    */
-  async findForeignLease(lease: LeaseId): Promise<ForeignLease<R> | undefined> {
+  async findForeignLease(lease: LeaseId): Promise<ForeignLease<R>> {
     const alias = digestLease(lease);
-    const isComplete = this.#table.find(alias) !== undefined || (await this.#catchUp.wait());
-    const registration = this.#table.find(alias);
-    return registration || (isComplete && !this.#markers.isRecovering) ? { alias, registration } : undefined;
+    const findShared = (): ForeignLease<R> | undefined => {
+      const registration = this.#table.find(alias);
+      return registration && { kind: 'shared', alias, registration };
+    };
+    const shared = findShared();
+    if (shared) return shared;
+    const server = readServer(lease);
+    if (server === this.serverId) return { kind: 'none', alias };
+    const owner = server === undefined ? undefined : this.#markers.findServer(server);
+    if (owner?.url !== undefined && !owner.isGone) return { kind: 'unshared', alias, owner };
+    const isComplete = await this.#catchUp.wait();
+    const sharedMeanwhile = findShared();
+    if (sharedMeanwhile) return sharedMeanwhile;
+    if (!isComplete || this.#markers.isRecovering) return { kind: 'unsettled', alias };
+    return owner?.url === undefined ? { kind: 'none', alias } : { kind: 'unshared', alias, owner };
   }
 
   subscribe(listener: (event: StoreEvent<R>) => void): () => void {
@@ -248,13 +267,12 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
   }
 
   #createMarkers(): ServerMarkers {
-    const { api, clock, ids } = this.#options;
-    const id = ids.createServerId();
+    const { api, clock } = this.#options;
     return new ServerMarkers({
       api,
       clock,
-      id,
-      key: this.#keys.forServer(id),
+      id: this.serverId,
+      key: this.#keys.forServer(this.serverId),
       getLease: () => this.#session.lease,
       countHosts: () => this.#countHosts(),
       // A marker is a write too: it shows that etcd is full, or accepts this user no longer, before a registration needs it.

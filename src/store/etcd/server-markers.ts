@@ -1,10 +1,12 @@
-import type { Clock } from '../../core/ports.js';
+import type { ServerId } from '../../core/ids.js';
+import type { Clock, LeaseOwner } from '../../core/ports.js';
 import type { HostCounts } from '../../core/self-preservation.js';
 import { parseJsonObject } from '../../json/exact-json.js';
 import type { JsonObject } from '../../json/json-value.js';
 import { put } from './conditional-write.js';
 import { type EtcdApi, type EtcdError, toEtcdError } from './etcd-api.js';
 import type { KeyValue } from './gen/etcd.js';
+import { KnownServers } from './known-servers.js';
 import { OtherHosts, serializeHostCounts } from './other-hosts.js';
 import { toCount } from './registration-record.js';
 
@@ -13,7 +15,7 @@ export interface ServerMarkersOptions {
   readonly api: Pick<EtcdApi, 'txn'>;
   readonly clock: Clock;
   /** Id of this server. */
-  readonly id: string;
+  readonly id: ServerId;
   readonly key: Uint8Array;
   /** Returns the server's present lease. */
   readonly getLease: () => bigint | undefined;
@@ -57,8 +59,7 @@ const RECOVERY_MS = 5000;
  */
 export class ServerMarkers {
   readonly #options: ServerMarkersOptions;
-  /** The etcd lease of each server, by its id. */
-  readonly #leases = new Map<string, bigint>();
+  readonly #servers = new KnownServers();
   readonly #otherHosts = new OtherHosts();
   #number = 0;
   /** When each marker was sent that has not come back, by its number. */
@@ -66,6 +67,8 @@ export class ServerMarkers {
   #freshAtMs = Number.NEGATIVE_INFINITY;
   /** End of the last outage of etcd, or the time of the first list. */
   #outageEndedAtMs = Number.NEGATIVE_INFINITY;
+  #url: string | undefined;
+  #isUrlFixed = false;
   #cancelTimer = (): void => {};
   #isClosed = false;
 
@@ -75,7 +78,7 @@ export class ServerMarkers {
 
   /** Number of API servers whose markers exist. */
   get count(): number {
-    return this.#leases.size;
+    return this.#servers.count;
   }
 
   /** Time up to which the copy of the registry is known to be complete, as `nowMs` of the clock. */
@@ -105,8 +108,21 @@ export class ServerMarkers {
 
   /** Returns whether an API server has this lease. */
   hasLease(lease: bigint): boolean {
-    for (const known of this.#leases.values()) if (known === lease) return true;
-    return false;
+    return this.#servers.hasLease(lease);
+  }
+
+  /** Returns how to ask another server for its leases. Undefined for an unknown server. */
+  findServer(id: ServerId): LeaseOwner | undefined {
+    return this.#servers.find(id);
+  }
+
+  /** Sets the URL in the markers. One that a registration has does not replace the one that the operator gave. */
+  setUrl(url: string, { isFixed }: { readonly isFixed: boolean }): void {
+    const isFirst = this.#url === undefined;
+    if (isFixed || !this.#isUrlFixed) this.#url = url;
+    this.#isUrlFixed ||= isFixed;
+    // The first lease can be asked for before the next marker.
+    if (isFirst && this.#number > 0) this.start();
   }
 
   /** Writes a marker now, and then at every interval until `close`. */
@@ -117,29 +133,21 @@ export class ServerMarkers {
   /** Records a complete list of the markers, which began `ageMs` ago. Returns the leases of the servers that left. */
   recordList(markers: ReadonlyMap<string, KeyValue>, ageMs: number): bigint[] {
     this.#recordFreshness(this.#options.clock.nowMs() - ageMs);
-    const before = [...this.#leases.values()];
-    this.#leases.clear();
-    for (const [id, { lease, value }] of markers) {
-      this.#leases.set(id, lease);
-      if (id !== this.#options.id) this.#otherHosts.record(id, parseMarker(value), this.#options.clock.nowMs());
-    }
-    return before.filter((lease) => !this.hasLease(lease));
+    const gone = this.#servers.keepOnly(markers);
+    for (const [id, marker] of markers) this.#record(id, marker);
+    return gone.filter((lease) => !this.hasLease(lease));
   }
 
   /** Records a marker that the watch has delivered. */
-  recordMarker(id: string, { lease, value }: Pick<KeyValue, 'lease' | 'value'>): void {
-    this.#leases.set(id, lease);
-    const marker = parseMarker(value);
+  recordMarker(id: string, keyValue: Pick<KeyValue, 'lease' | 'value'>): void {
+    const marker = this.#record(id, keyValue);
     if (id === this.#options.id) this.#recordReturn(toCount(marker?.get('number')) ?? 0);
-    else this.#otherHosts.record(id, marker, this.#options.clock.nowMs());
   }
 
   /** Records that a marker is gone. Returns the lease of its server. */
   recordRemoval(id: string): bigint | undefined {
-    const lease = this.#leases.get(id);
-    this.#leases.delete(id);
     this.#otherHosts.forget(id);
-    return lease;
+    return this.#servers.remove(id);
   }
 
   /** Returns the sum of the hosts of the other servers. None if their markers are too old to prove anything. */
@@ -157,7 +165,15 @@ export class ServerMarkers {
   }
 
   get #intervalMs(): number {
-    return MARKER_INTERVAL_MS * Math.max(1, this.#leases.size / SERVERS_PER_INTERVAL);
+    return MARKER_INTERVAL_MS * Math.max(1, this.#servers.count / SERVERS_PER_INTERVAL);
+  }
+
+  #record(id: string, { lease, value }: Pick<KeyValue, 'lease' | 'value'>): JsonObject | undefined {
+    const marker = parseJsonObject(Buffer.from(value).toString());
+    const url = marker?.get('url');
+    this.#servers.record(id, { lease, url: typeof url === 'string' ? url : undefined });
+    if (id !== this.#options.id) this.#otherHosts.record(id, marker, this.#options.clock.nowMs());
+    return marker;
   }
 
   #recordReturn(number: number): void {
@@ -181,7 +197,8 @@ export class ServerMarkers {
     if (lease === undefined) return;
     const number = ++this.#number;
     this.#sentAtMs.set(number, clock.nowMs());
-    const value = Buffer.from(`{"format":"1.0","number":${number},${serializeHostCounts(countHosts())}}`);
+    const url = this.#url === undefined ? '' : `,"url":${JSON.stringify(this.#url)}`;
+    const value = Buffer.from(`{"format":"1.0","number":${number},${serializeHostCounts(countHosts())}${url}}`);
     try {
       await api.txn({ compare: [], success: [put({ key, value, lease, ignoreLease: false })], failure: [] });
     } catch (error) {
@@ -201,8 +218,4 @@ export class ServerMarkers {
     if (this.#isClosed) return;
     this.#cancelTimer = this.#options.clock.schedule(delayMs, () => void this.#write(), { background: true });
   }
-}
-
-function parseMarker(value: Uint8Array): JsonObject | undefined {
-  return parseJsonObject(Buffer.from(value).toString());
 }

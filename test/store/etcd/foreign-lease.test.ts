@@ -1,9 +1,10 @@
-import { beforeEach, expect, it } from 'vitest';
-import { asLeaseId, type LeaseId } from '../../../src/core/ids.js';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { addServer, asLeaseId, asServerId, type LeaseId } from '../../../src/core/ids.js';
 import { locateLease } from '../../../src/core/lease-location.js';
 import { LeaseTable } from '../../../src/core/lease-table.js';
 import type { ForeignLease } from '../../../src/core/ports.js';
 import { Registry } from '../../../src/core/registry.js';
+import { KnownServers } from '../../../src/store/etcd/known-servers.js';
 import { digestLease } from '../../../src/store/etcd/registration-record.js';
 import { ManualClock } from '../../support/manual-clock.js';
 import { createCountingIds, createRecordingEvents, registration, replica } from '../../support/replicas.js';
@@ -29,7 +30,7 @@ beforeEach(async () => {
 });
 
 /** Looks a lease up, and returns the outcome with the time that it took. */
-async function find(lease: LeaseId): Promise<{ found: ForeignLease | undefined; ms: number }> {
+async function find(lease: LeaseId): Promise<{ found: ForeignLease; ms: number }> {
   const startedAtMs = clock.nowMs();
   let endedAtMs = Number.NaN;
   const finding = asked.store.findForeignLease(lease).finally(() => {
@@ -43,7 +44,7 @@ it('finds the owner of a lease of another server at once, by the digest of the l
   granting.put(ONE);
   await advance(clock, 100);
   expect(await find(LEASE)).toEqual({
-    found: { alias: digestLease(LEASE), registration: { ...ONE, lease: digestLease(LEASE) } },
+    found: { kind: 'shared', alias: digestLease(LEASE), registration: { ...ONE, lease: digestLease(LEASE) } },
     ms: 0,
   });
 });
@@ -51,12 +52,12 @@ it('finds the owner of a lease of another server at once, by the digest of the l
 it('does not find a lease by the digest that everybody who reads etcd knows', async () => {
   granting.put(ONE);
   await advance(clock, 100);
-  expect((await find(digestLease(LEASE))).found?.registration).toBeUndefined();
+  expect((await find(digestLease(LEASE))).found.kind).toBe('none');
 });
 
 it('knows that there is no such lease when a marker has come back that was sent after the question', async () => {
   const { found, ms } = await find(LEASE);
-  expect(found).toEqual({ alias: digestLease(LEASE), registration: undefined });
+  expect(found).toEqual({ kind: 'none', alias: digestLease(LEASE) });
   expect(ms).toBeLessThanOrEqual(100);
 });
 
@@ -64,12 +65,12 @@ it('finds a lease whose record is on its way', async () => {
   asked.link.delayMs = () => 300;
   await advance(clock, 1000);
   granting.put(ONE);
-  expect((await find(LEASE)).found?.registration?.ownerUrl).toBe(ONE.ownerUrl);
+  expect((await find(LEASE)).found).toMatchObject({ registration: { ownerUrl: ONE.ownerUrl } });
 });
 
 it('cannot tell without etcd, and says so after 1 s', async () => {
   asked.link.isCut = true;
-  expect(await find(LEASE)).toEqual({ found: undefined, ms: 1000 });
+  expect(await find(LEASE)).toEqual({ found: { kind: 'unsettled', alias: digestLease(LEASE) }, ms: 1000 });
 });
 
 it.each([
@@ -92,9 +93,9 @@ it.each([
   ],
 ])('cannot tell %s, and can 5 s later', async (_when, prepare) => {
   await prepare();
-  expect((await find(LEASE)).found).toBeUndefined();
+  expect((await find(LEASE)).found.kind).toBe('unsettled');
   await advance(clock, 5000);
-  expect((await find(LEASE)).found).toEqual({ alias: digestLease(LEASE), registration: undefined });
+  expect((await find(LEASE)).found.kind).toBe('none');
 });
 
 it('finds a lease that was granted during an outage as soon as its record is there', async () => {
@@ -104,8 +105,8 @@ it('finds a lease that was granted during an outage as soon as its record is the
   await advance(clock, 5000);
   granting.link.isCut = asked.link.isCut = false;
   let outcome = await find(LEASE);
-  for (let attempt = 0; attempt < 4 && !outcome.found; attempt++) outcome = await find(LEASE);
-  expect(outcome.found?.registration?.ownerUrl).toBe(ONE.ownerUrl);
+  for (let attempt = 0; attempt < 4 && outcome.found.kind === 'unsettled'; attempt++) outcome = await find(LEASE);
+  expect(outcome.found).toMatchObject({ registration: { ownerUrl: ONE.ownerUrl } });
 });
 
 it('asks for at most ten markers a second, however many leases are looked up', async () => {
@@ -119,18 +120,91 @@ it('asks for at most ten markers a second, however many leases are looked up', a
 
 it('limits the number of questions that wait', async () => {
   asked.link.isCut = true;
-  const outcomes: unknown[] = [];
+  const outcomes: string[] = [];
   for (let n = 0; n < 1001; n++)
-    void asked.store.findForeignLease(asLeaseId(`no${n}`)).then((one) => outcomes.push(one));
+    void asked.store.findForeignLease(asLeaseId(`no${n}`)).then(({ kind }) => outcomes.push(kind));
   await advance(clock, 1);
-  expect(outcomes).toEqual([undefined]);
+  expect(outcomes).toEqual(['unsettled']);
 });
 
 it('ends the waits when it closes', async () => {
   asked.link.isCut = true;
   const finding = asked.store.findForeignLease(LEASE);
   void asked.store.close();
-  expect(await finding).toBeUndefined();
+  expect((await finding).kind).toBe('unsettled');
+});
+
+const URL = 'http://10.0.0.1:8080';
+
+/** A lease of the granting server that has no record. */
+const UNSHARED = addServer(asLeaseId('unshared'), asServerId('server-1'));
+
+describe('a lease without a record that names its server', () => {
+  const OWNER = { url: URL, isGone: false };
+
+  it.each([
+    ['advertises', () => granting.store.publishUrl(URL)],
+    ['had for its newest registration', () => granting.put(ONE)],
+  ])('has this owner, with the URL that it %s', async (_how, report) => {
+    report();
+    await advance(clock, 1100);
+    expect(await find(UNSHARED)).toEqual({
+      found: { kind: 'unshared', alias: digestLease(UNSHARED), owner: OWNER },
+      ms: 0,
+    });
+  });
+
+  it('has the URL that the owner advertises, whatever its registrations have', async () => {
+    granting.store.publishUrl('http://advertised:1');
+    granting.put(ONE);
+    await advance(clock, 1100);
+    expect((await find(UNSHARED)).found).toMatchObject({ owner: { url: 'http://advertised:1' } });
+  });
+
+  it('has this owner also while neither server reaches etcd, and right after that', async () => {
+    granting.store.publishUrl(URL);
+    await advance(clock, 1100);
+    asked.link.isCut = granting.link.isCut = true;
+    await advance(clock, 10_000);
+    expect((await find(UNSHARED)).found).toMatchObject({ owner: OWNER });
+    asked.link.isCut = granting.link.isCut = false;
+    await advance(clock, 1500);
+    expect((await find(UNSHARED)).found).toMatchObject({ owner: OWNER });
+  });
+
+  it('has an owner that is gone, after its marker has ended', async () => {
+    granting.store.publishUrl(URL);
+    await advance(clock, 1100);
+    granting.link.isCut = true;
+    await advance(clock, 20_000);
+    expect((await find(UNSHARED)).found).toMatchObject({ kind: 'unshared', owner: { url: URL, isGone: true } });
+    granting.link.isCut = false;
+    await advance(clock, 10_000);
+    expect((await find(UNSHARED)).found).toMatchObject({ kind: 'unshared', owner: OWNER });
+  });
+
+  it('has ended if it names the server that is asked, and does not exist if it names an unknown one', async () => {
+    for (const [server, ms] of [
+      ['server-2', 0],
+      ['server-9', 100],
+    ] as const) {
+      const outcome = await find(addServer(asLeaseId('other'), asServerId(server)));
+      expect(outcome.found.kind).toBe('none');
+      expect(outcome.ms).toBeLessThanOrEqual(ms);
+    }
+  });
+});
+
+it('remembers the last 100 servers whose markers ended', () => {
+  const servers = new KnownServers();
+  for (let n = 0; n <= 101; n++) servers.record(`s${n}`, { lease: BigInt(n), url: URL });
+  expect(servers.keepOnly(new Map([['s101', 0]]))).toHaveLength(101);
+  expect(['s0', 's1', 's100', 's101'].map((id) => servers.find(asServerId(id))?.isGone)).toEqual([
+    undefined,
+    true,
+    true,
+    false,
+  ]);
 });
 
 it('knows for a minute that a lease of another server was superseded', async () => {
@@ -142,11 +216,15 @@ it('knows for a minute that a lease of another server was superseded', async () 
   await advance(clock, 100);
   const locate = async (): Promise<string> => {
     const location = registry.locateLease(LEASE);
-    await advance(clock, 200);
+    await advance(clock, 1100);
     return (await location).kind;
   };
   expect(await locate()).toBe('superseded');
-  await advance(clock, 60_000);
+  for (const { link } of [asked, granting]) link.isCut = true;
+  await advance(clock, 10_000);
+  expect(await locate()).toBe('superseded');
+  for (const { link } of [asked, granting]) link.isCut = false;
+  await advance(clock, 50_000);
   expect(await locate()).toBe('unknown');
 });
 
