@@ -7,12 +7,19 @@ import { sleep } from './async-waits.js';
 import { Attempt, type AttemptContext, type CallChannel, callListener } from './attempt.js';
 import type { HedgeBudget } from './balancing/hedging.js';
 import { readPushBackMs } from './balancing/push-back.js';
-import type { RetryBudget } from './balancing/retry-budget.js';
+import type { RetryBudget, RetryBudgets } from './balancing/retry-budget.js';
 import { classifyFailure, type FailureKind } from './balancing/retry-rules.js';
 import type { ActiveCalls, CallCancellation } from './cancellation.js';
 import type { CallSettings, FailedAttempt } from './client-options.js';
 import { BusyError, ConnectTimeoutError } from './connection-errors.js';
-import { createNoMatchError, type DiscoveryResult, describeQuery, type Target, WARMING_RETRY_MS } from './discovery.js';
+import {
+  createNoMatchError,
+  type DiscoveryResult,
+  describeQuery,
+  type PushedBack,
+  type Target,
+  WARMING_RETRY_MS,
+} from './discovery.js';
 
 /** Options of a `RetryingCaller`. */
 export interface RetryingCallerOptions<Channel extends CallChannel> extends AttemptContext<Channel> {
@@ -25,8 +32,8 @@ export interface RetryingCallerOptions<Channel extends CallChannel> extends Atte
   readonly waitWhileWarming: boolean;
   /** The calls in progress, which end when the client is closed. */
   readonly activeCalls: ActiveCalls;
-  /** The retries that the client can make. */
-  readonly budget: RetryBudget;
+  /** The retries that callers can make. */
+  readonly budgets: RetryBudgets;
   /** When a second attempt of a slow call begins. Undefined: never. */
   readonly hedging?: { readonly afterMs: number; readonly budget: HedgeBudget } | undefined;
   readonly onRetry?: ((attempt: FailedAttempt) => void) | undefined;
@@ -56,6 +63,7 @@ const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 export class CallAttempts<Channel extends CallChannel> {
   readonly #context: RetryingCallerOptions<Channel>;
   readonly #options: CallSettings;
+  readonly #budget: RetryBudget;
   readonly #cancellation: CallCancellation;
   readonly #timeoutMs: number;
   readonly #deadlineAtMs: number;
@@ -79,7 +87,8 @@ export class CallAttempts<Channel extends CallChannel> {
     this.#cancellation = context.activeCalls.begin(signal);
     this.#timeoutMs = Math.min(timeoutMs ?? context.timeoutMs ?? defaultTimeoutMs, MAX_TIMEOUT_MS);
     this.#deadlineAtMs = context.clock.nowMs() + this.#timeoutMs;
-    context.budget.addCall();
+    this.#budget = context.budgets.get(options.caller ?? '');
+    this.#budget.addCall();
     options.onBegin?.(this.#cancellation);
   }
 
@@ -148,7 +157,7 @@ export class CallAttempts<Channel extends CallChannel> {
       kind === 'final' || this.#failed.length >= MAX_ATTEMPTS || this.#completeAttempts >= MAX_COMPLETE_ATTEMPTS;
     if (isLast || this.#options.retryOnFailure === false || !discovery.hasOthers) throw error;
     this.#isNextFree = this.#isFree(target, kind);
-    if (!this.#isNextFree && !this.#context.budget.take()) throw createNoBudgetError(error);
+    if (!this.#isNextFree && !this.#budget.take()) throw this.#createNoBudgetError(error);
     this.#hadFreeRetry ||= this.#isNextFree;
     this.#unreportedFailure = { attempt: this.#failed.length, ...target, error };
   }
@@ -175,7 +184,7 @@ export class CallAttempts<Channel extends CallChannel> {
     for (let found = await firstResult; ; found = await this.#discover()) {
       if (found.kind === 'found') return found.target;
       if (found.kind === 'full') throw this.#createFullError(undefined);
-      if (found.kind === 'pushed_back') await this.#waitForPushBack(found.untilMs, undefined);
+      if (found.kind === 'pushed_back') await this.#waitForPushBack(found, undefined);
       else {
         const delayMs = WARMING_RETRY_MS * (0.5 + random.fraction());
         const createError = (): AnyserveError =>
@@ -196,14 +205,17 @@ export class CallAttempts<Channel extends CallChannel> {
       const found = await this.#findOther(last.error);
       if (found.kind === 'full') throw this.#createFullError(last.error);
       if (found.kind === 'pushed_back') {
-        await this.#waitForPushBack(found.untilMs, last.error);
+        await this.#waitForPushBack(found, last.error);
         continue;
       }
       const target = found.kind === 'found' ? found.target : last.target;
       const isNew = !this.#failed.some((failed) => isSame(failed.target, target));
       const isGone = found.kind === 'none' && this.#context.discovery.hasLeft(target);
       if (!isNew && (isGone || !canPass(last))) throw this.#createNoOtherReplicaError(last.error);
-      if (!isNew) await this.#waitForPushBack(this.#getPushedBackUntilMs(target), last.error);
+      if (!isNew) {
+        const untilMs = this.#getPushedBackUntilMs(target);
+        await this.#waitForPushBack({ untilMs, askedUntilMs: untilMs }, last.error);
+      }
       this.#reportFailure(target);
       return target;
     }
@@ -251,12 +263,15 @@ export class CallAttempts<Channel extends CallChannel> {
   }
 
   /** Waits until a replica can be called again. Throws at once if the deadline is earlier. */
-  async #waitForPushBack(untilMs: number, lastError: AnyserveError | undefined): Promise<void> {
+  async #waitForPushBack(
+    { untilMs, askedUntilMs }: Pick<PushedBack, 'untilMs' | 'askedUntilMs'>,
+    lastError: AnyserveError | undefined,
+  ): Promise<void> {
     const { clock, random, query, where } = this.#context;
     const delayMs = Math.max(0, untilMs - clock.nowMs()) * (1 + PUSH_BACK_JITTER * random.fraction());
     const remainingMs = this.#requireRemainingMs();
     if (delayMs >= remainingMs || (delayMs > 0 && this.#options.failWhenBusy)) {
-      const retryAfterMs = untilMs - clock.nowMs();
+      const retryAfterMs = askedUntilMs - clock.nowMs();
       const seconds = Math.ceil(retryAfterMs / 1000);
       const wait = `all replicas that offer ${describeQuery(query, where)} ask to wait for ${formatDuration(seconds * 1000)}`;
       const message = lastError ? `${lastError.message}; ${wait}` : wait;
@@ -282,6 +297,12 @@ export class CallAttempts<Channel extends CallChannel> {
     const remainingMs = this.#remainingMs;
     if (remainingMs > 0) return remainingMs;
     throw this.#failed.at(-1)?.error ?? new AnyserveError('deadline_exceeded', describeTimeout(this.#timeoutMs));
+  }
+
+  #createNoBudgetError(error: AnyserveError): AnyserveError {
+    const { query, where } = this.#context;
+    const message = `${error.message}; not retried: too many calls for ${describeQuery(query, where)} fail`;
+    return new AnyserveError(error.code, message, { cause: error });
   }
 
   #createNoOtherReplicaError(error: AnyserveError): AnyserveError {
@@ -318,9 +339,4 @@ function isSame(one: Target, other: Target): boolean {
 function canPass({ kind, error }: FailedTry): boolean {
   if (error instanceof ConnectTimeoutError || error.code === 'failed_precondition') return false;
   return kind === 'busy' || kind === 'not_started' || kind === 'broken';
-}
-
-function createNoBudgetError(error: AnyserveError): AnyserveError {
-  const message = `${error.message}; not retried: too many calls of this client fail`;
-  return new AnyserveError(error.code, message, { cause: error });
 }

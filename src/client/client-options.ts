@@ -115,6 +115,8 @@ export interface ClientReplica {
 
 /** The options of a call that its attempts depend on. */
 export interface CallSettings extends Pick<InferOptions, 'timeoutMs' | 'signal' | 'affinity' | 'retryOnFailure'> {
+  /** Name of the caller for whom a gateway makes the call. Each caller has a retry budget. Default: one for all calls. */
+  readonly caller?: string | undefined;
   /** Receives the cancellation of the call, which ends its attempts and then its response. It costs less than a signal. */
   readonly onBegin?: ((cancellation: Cancellation) => void) | undefined;
   /**

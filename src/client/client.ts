@@ -8,7 +8,7 @@ import type { InferenceResponse, ModelMetadata, ServerMetadata, TensorValue } fr
 import { INFERENCE_SERVICE } from '../inference/service-definition.js';
 import { isPlainValue } from '../inference/tensor-value.js';
 import { HedgeBudget } from './balancing/hedging.js';
-import { RetryBudget } from './balancing/retry-budget.js';
+import { RetryBudgets } from './balancing/retry-budget.js';
 import { ActiveCalls } from './cancellation.js';
 import { ChannelPool } from './channel-pool.js';
 import {
@@ -86,7 +86,7 @@ export class InferenceClient {
       timeoutMs,
       waitWhileWarming,
       activeCalls: this.#activeCalls,
-      budget: new RetryBudget(),
+      budgets: new RetryBudgets(),
       hedging: hedgeAfterMs === undefined ? undefined : { afterMs: hedgeAfterMs, budget: new HedgeBudget() },
       onRetry,
       onAttempt,

@@ -33,14 +33,22 @@ export interface DiscoveryRequest {
 /**
  * Result of a discovery. `none` while `isWarming`: the API server has just started, and replicas can still be reconnecting. `none`
  * with `otherProtocol`: replicas match, but they have that protocol instead of the client's.
- * `pushed_back`: all replicas that match have asked not to be called before `untilMs` on the monotonic clock.
  */
 export type DiscoveryResult =
   | { readonly kind: 'found'; readonly target: Target }
   | { readonly kind: 'none'; readonly isWarming: boolean; readonly otherProtocol?: Protocol | undefined }
-  | { readonly kind: 'pushed_back'; readonly untilMs: number }
+  | PushedBack
   /** With `leavesOutFull`: all replicas that match run as many calls as they can. */
   | { readonly kind: 'full' };
+
+/** All replicas that match have asked not to be called for some time. Times are those of the monotonic clock. */
+export interface PushedBack {
+  readonly kind: 'pushed_back';
+  /** Time at which the first of them is called again. */
+  readonly untilMs: number;
+  /** Time that the first of them has asked for, which can be later. */
+  readonly askedUntilMs: number;
+}
 
 /** Outcome of an attempt at a target. */
 export type AttemptOutcome =

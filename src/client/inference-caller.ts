@@ -4,7 +4,7 @@ import type { CallEvent, Clock, Random, Tracer } from '../core/ports.js';
 import type { InferenceResponse } from '../inference/inference-data.js';
 import type { Attempt, AttemptOptions } from './attempt.js';
 import { HedgeBudget } from './balancing/hedging.js';
-import { RetryBudget } from './balancing/retry-budget.js';
+import { RetryBudgets } from './balancing/retry-budget.js';
 import { ActiveCalls } from './cancellation.js';
 import type { ChannelPool } from './channel-pool.js';
 import type { CallSettings } from './client-options.js';
@@ -59,7 +59,6 @@ export interface InferenceStream {
 export class InferenceCaller {
   readonly #options: InferenceCallerOptions;
   readonly #attempts: InferenceAttempts;
-  readonly #budget = new RetryBudget();
   readonly #hedging: { readonly afterMs: number; readonly budget: HedgeBudget } | undefined;
   readonly #activeCalls = new ActiveCalls();
   readonly #closed = new AbortController();
@@ -132,7 +131,7 @@ export class InferenceCaller {
         timeoutMs: undefined,
         waitWhileWarming: true,
         activeCalls: this.#activeCalls,
-        budget: this.#budget,
+        budgets: new RetryBudgets(),
         hedging: this.#hedging,
       });
       this.#callers.set(discovery, caller);

@@ -145,9 +145,9 @@ export class ModelFleet {
     const contradicts = (getPairValue(MODEL_KEY, query) ?? model) !== model;
     const isMatch = ([, { replica }]: readonly [ReplicaId, ListedReplica]): boolean =>
       hasProtocol(replica.endpoint, protocol) && matchesSelector(ofModel, selector, replica.capabilities);
-    const source = new FleetView(this.#fleet, () =>
-      contradicts ? [] : [...(this.#getGroups().get(model) ?? NO_REPLICAS)].filter(isMatch),
-    );
+    const select = (): (readonly [ReplicaId, ListedReplica])[] =>
+      contradicts ? [] : [...(this.#getGroups().get(model) ?? NO_REPLICAS)].filter(isMatch);
+    const source = new FleetView(this.#fleet, select, model);
     const isPreferred = createPreference({ query: ofModel, selector }, preference);
     return new TableDiscovery({ source, picker: this.#picker, isPreferred, clock: this.#clock });
   }

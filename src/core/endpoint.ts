@@ -132,3 +132,13 @@ export function getEndpointWarning(endpoint: Endpoint, peer: string): string | u
     return 'for callers this address means their own machine; register an address that they can reach';
   return lacksPort(parts) ? 'it has no port; register HOST:PORT' : undefined;
 }
+
+/** Returns whether {@link parseDialable} accepts an endpoint. */
+export function isDialable(endpoint: string): boolean {
+  try {
+    parseDialable(endpoint);
+    return true;
+  } catch {
+    return false;
+  }
+}

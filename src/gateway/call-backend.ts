@@ -21,6 +21,8 @@ export interface BackendCall {
   /** The body, with the name of the target as its model. */
   readonly body: readonly Buffer[];
   readonly affinity: string | undefined;
+  /** Name of the caller's key. */
+  readonly caller: string | undefined;
   /** Called when an attempt begins. */
   readonly onAttempt: () => void;
   /** Receives the cancellation of the call and of its response. */

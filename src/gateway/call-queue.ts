@@ -57,7 +57,9 @@ export class CallQueue {
 
   /** Makes a call. If no replica takes it, waits for one. Rejects with a {@link BusyError} if that takes too long. */
   async run<T>(call: QueuedCall<T>): Promise<T> {
-    let busy = this.#length > 0 && this.#lines.has(call.getLine()) ? createLineError() : undefined;
+    const hasLine = this.#length > 0 && this.#lines.has(call.getLine());
+    // If no replica takes calls, an attempt fails at once with the reason. Otherwise, it would overtake those that wait.
+    let busy = hasLine && !call.isBusy() ? createLineError() : undefined;
     const waitsUntilMs = this.#clock.nowMs() + this.#limits.queueTimeoutMs;
     let place: Place | undefined;
     try {

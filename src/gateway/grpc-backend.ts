@@ -83,11 +83,11 @@ export class GrpcBackend implements CallBackend {
   }
 
   #createCall(call: BackendCall, request: InferenceCall['request']): InferenceCall {
-    const { discovery, path, affinity, onAttempt, onBegin } = call;
+    const { discovery, path, affinity, caller, onAttempt, onBegin } = call;
     return {
       discovery,
       request,
-      settings: { affinity, failWhenBusy: true, onBegin },
+      settings: { affinity, failWhenBusy: true, caller, onBegin },
       timeoutMs: path.isText ? DEFAULTS.textCallTimeoutMs : DEFAULTS.callTimeoutMs,
       headers: getTraceHeaders(call.request),
       onAttempt,

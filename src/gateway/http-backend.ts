@@ -37,7 +37,7 @@ export class HttpBackend implements CallBackend {
         model: call.target,
         onAttempt: call.onAttempt,
       },
-      { affinity: call.affinity, failWhenBusy: true, onBegin: call.onBegin },
+      { affinity: call.affinity, failWhenBusy: true, caller: call.caller, onBegin: call.onBegin },
       call.read.isStream ? DEFAULTS.streamTimeoutMs : timeoutMs,
     );
     return new OpenHttpResponse(opened);

@@ -8,7 +8,7 @@ import {
   STATEFUL_ERROR,
   toOpenaiError,
 } from '../client/http-calls/call-error.js';
-import { filterResponseHeaders, replaceHeaders } from '../client/http-calls/forwarded-headers.js';
+import { createReplicaHeader, filterResponseHeaders, replaceHeaders } from '../client/http-calls/forwarded-headers.js';
 import type { HttpStatusError } from '../client/http-calls/http-failure.js';
 import { isTooLong } from '../client/http-calls/model-list.js';
 import { createRequestError, type OpenaiError, sendOpenaiError } from '../client/http-calls/openai-error.js';
@@ -48,9 +48,6 @@ const MAX_LOGGED_UNITS = 256;
 
 /** Maximum number of attempts of a call after which it does not wait for another. */
 const MAX_ATTEMPTS = 3;
-
-/** Response header with the id of the replica that has responded. */
-const REPLICA_HEADER = 'x-anyserve-replica';
 
 /** Handles calls of models: finds the model in the request, calls a replica of it, and sends its response to the caller. */
 export class ModelCalls {
@@ -166,6 +163,7 @@ export class ModelCalls {
       read,
       body: target === read.model.name ? pieces : replaceModel(pieces, read, target),
       affinity,
+      caller: call.caller.name,
       onAttempt: () => {
         call.attempts++;
         call.isWaiting = false;
@@ -180,10 +178,7 @@ export class ModelCalls {
     if (!keepsRequest) this.#releaseBody(call);
     call.replicaId = replicaId;
     if (isEventStream) call.recordFirstByte(this.#options.clock.nowMs());
-    const addedHeaders =
-      call.caller.canSteer && replicaId !== undefined
-        ? [REPLICA_HEADER, encodeURIComponent(replicaId.toWellFormed())]
-        : [];
+    const addedHeaders = call.caller.canSteer ? createReplicaHeader(replicaId) : [];
     opened.send(
       call.response,
       { addedHeaders, readTimeoutMs: this.#readTimeoutMs },
@@ -206,11 +201,14 @@ export class ModelCalls {
 
   #sendFailed(
     call: ModelCall,
-    { response: { status, reason, headers, body } }: HttpStatusError,
+    { response: { status, reason, headers, body }, target: { replicaId } }: HttpStatusError,
     error: AnyserveError,
   ): void {
+    call.replicaId = replicaId;
     const received = filterResponseHeaders(headers, status);
-    writeHead(call.response, status, reason, replaceHeaders(received, createRetryHeaders(error, call.attempts)));
+    const sent = replaceHeaders(received, createRetryHeaders(error, call.attempts));
+    if (call.caller.canSteer) sent.push(...createReplicaHeader(replicaId));
+    writeHead(call.response, status, reason, sent);
     for (const piece of body) call.response.write(piece);
     endResponse(call.response, this.#readTimeoutMs);
     this.#finish(call, status, 0, error);

@@ -1,9 +1,7 @@
 import type { TableDiscovery } from '../client/balancing/table-discovery.js';
-import { toOpenaiError } from '../client/http-calls/call-error.js';
 import { createUnknownModelError, isTooLong } from '../client/http-calls/model-list.js';
-import type { OpenaiError } from '../client/http-calls/openai-error.js';
+import { createRequestError, type OpenaiError } from '../client/http-calls/openai-error.js';
 import type { ModelFleet } from '../client/model-fleet.js';
-import { AnyserveError } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
 import type { Aliases } from './aliases.js';
 import type { CallBackend } from './call-backend.js';
@@ -92,7 +90,7 @@ export class ModelRoutes {
     if ('problem' in steering || this.listTargets(name).some((target) => this.#isMatched(target, steering)))
       return undefined;
     const message = `no replica of the model ${quote(name)} matches the X-Anyserve headers of the request`;
-    return toOpenaiError(new AnyserveError('no_match', message), 0);
+    return createRequestError(message, { status: 404, code: 'no_match' });
   }
 
   #isMatched(target: string, steering: Steering): boolean {

@@ -150,4 +150,18 @@ describe('CallQueue', () => {
     clock.advance(100);
     expect(clock.pending()).toEqual([]);
   });
+
+  it('that is full refuses a call with the reason of the replicas, not because others wait', async () => {
+    const { state, call, outcomes, advance } = createQueue({ maxQueuedCalls: 1 });
+    state.retryAfterMs = 5000;
+    call('a');
+    await advance(20);
+    call('b');
+    await advance(20);
+    expect(outcomes).toEqual(['b busy']);
+    state.free = 1;
+    call('c');
+    await settle();
+    expect(outcomes).toEqual(['b busy', 'c other calls wait for the same replicas']);
+  });
 });

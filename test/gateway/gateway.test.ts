@@ -176,7 +176,30 @@ describe('a call', () => {
     const { headers } = response;
     expect([response.status, headers.get('x-mine'), headers.get('x-should-retry')]).toEqual([500, '1', 'false']);
     expect(['a', 'b']).toContain(from);
-    expect(finished[0]?.failure).toBe('the last response was HTTP 500');
+    expect(headers.get('x-anyserve-replica')).toBe(from);
+    expect(finished[0]).toMatchObject({ replicaId: from, failure: 'the last response was HTTP 500' });
+  });
+
+  it.each([
+    ['of another model', { model: 'n' }, {}],
+    ['of another caller', { model: 'm', fails: true }, { authorization: 'Bearer key-of-bob-1234567890' }],
+  ])('is tried at the next replica, however many calls %s fail', async (_whose, failing, headers) => {
+    const keys = ['alice key-of-alice-1234567', 'bob key-of-bob-1234567890'];
+    const findCaller: FindCaller = (...request) => new CallerKeys(keys, 'keys').find(...request);
+    const { register, post, waitForModels } = await startGateway({ findCaller }, 'key-of-alice-1234567');
+    let isOverloaded = true;
+    for (const id of ['a', 'b']) {
+      const engine = await startEngine(({ body }, response) => {
+        if (body === JSON.stringify(failing)) return sendJson(response, {}, 500);
+        sendJson(response, {}, isOverloaded ? 503 : 200);
+        isOverloaded = false;
+      });
+      await register(id, engine.url, { model: 'm' }, { model: 'n' });
+    }
+    await waitForModels('m', 'n');
+    // After these, the budget has less than a token.
+    for (let call = 0; call < 18; call++) expect((await post(CHAT, failing, headers)).status).toBe(500);
+    expect((await post(CHAT, { model: 'm' })).status).toBe(200);
   });
 
   it('is cancelled at the engine when the caller leaves', async () => {
@@ -268,6 +291,19 @@ describe('a call while all replicas of its model', () => {
     }
   });
 
+  it('ask to wait for very long: gets the time that the engine asked for', async () => {
+    const { register, post, waitForModels } = await startGateway();
+    const engine = await startEngine((_request, response) => sendJson(response, BUSY, 429, { 'retry-after': '3600' }));
+    await register('a', engine.url);
+    await waitForModels('m');
+    for (let call = 0; call < 2; call++) {
+      const response = await post(CHAT, { model: 'm' });
+      expect(response.status).toBe(429);
+      expect(Number(response.headers.get('retry-after'))).toBeGreaterThan(3590);
+    }
+    expect(engine.requests).toHaveLength(1);
+  });
+
   it('are at their limit: waits for one, and goes to the other model of an alias if that is free', async () => {
     const { register, reportLoad, post, waitForModels } = await startGateway({
       aliases: new Map([['any', ['m', 'n']]]),
@@ -357,17 +393,23 @@ describe('a stream', () => {
 it.each([
   ['x-anyserve-query', 'zone=b'],
   ['x-anyserve-selector', 'zone%3Db'],
-])('a call whose header %s excludes all replicas gets an error that says so', async (header, value) => {
-  const { register, post, waitForModels } = await startGateway({ aliases: new Map([['alias', ['m']]]) });
-  await register('a', 'http://127.0.0.1:1/v1', { model: 'm', zone: 'a' });
-  await waitForModels('alias', 'm');
-  for (const model of ['m', 'alias']) {
-    const response = await post(CHAT, { model }, { [header]: value });
-    const message = `no replica of the model "${model}" matches the X-Anyserve headers of the request`;
-    expect([response.status, await readError(response)]).toEqual([503, expect.objectContaining({ message })]);
-    expect(response.headers.get('retry-after')).toBe('1');
-  }
-});
+])(
+  'a call whose header %s excludes all replicas gets a 404 that says so, which clients do not repeat',
+  async (header, value) => {
+    const { register, post, waitForModels } = await startGateway({ aliases: new Map([['alias', ['m']]]) });
+    await register('a', 'http://127.0.0.1:1/v1', { model: 'm', zone: 'a' });
+    await waitForModels('alias', 'm');
+    for (const model of ['m', 'alias']) {
+      const response = await post(CHAT, { model }, { [header]: value });
+      const message = `no replica of the model "${model}" matches the X-Anyserve headers of the request`;
+      expect([response.status, await readError(response)]).toEqual([
+        404,
+        expect.objectContaining({ message, code: 'no_match' }),
+      ]);
+      expect(response.headers.get('retry-after')).toBeNull();
+    }
+  },
+);
 
 describe('a caller', () => {
   /** Starts two engines for one model, in the zones a and b. `call` returns the zones of the engines that took 20 calls. */

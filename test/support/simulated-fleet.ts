@@ -2,7 +2,7 @@ import { Fleet } from '../../src/client/balancing/fleet.js';
 import { HedgeBudget } from '../../src/client/balancing/hedging.js';
 import { createPicker } from '../../src/client/balancing/pickers/create-picker.js';
 import { ReplicaTable } from '../../src/client/balancing/replica-table.js';
-import { RetryBudget } from '../../src/client/balancing/retry-budget.js';
+import { RetryBudgets } from '../../src/client/balancing/retry-budget.js';
 import { TableDiscovery } from '../../src/client/balancing/table-discovery.js';
 import { ActiveCalls } from '../../src/client/cancellation.js';
 import { ChannelPool } from '../../src/client/channel-pool.js';
@@ -70,7 +70,7 @@ export class SimulatedFleet {
       timeoutMs,
       waitWhileWarming: false,
       activeCalls: new ActiveCalls(),
-      budget: new RetryBudget(),
+      budgets: new RetryBudgets(),
       hedging: hedgeAfterMs > 0 ? { afterMs: hedgeAfterMs, budget: new HedgeBudget() } : undefined,
       onAttempt: (event) => this.#recordAttempt(event),
       clock,

@@ -1,14 +1,17 @@
 import type { ReplicaId } from '../../core/ids.js';
+import type { PushedBack } from '../discovery.js';
+import type { Ejection } from './ejection.js';
 import type { ReplicaSource } from './fleet.js';
 import type { ReplicaCandidate } from './pickers/picker.js';
 import { choosePreferred, type IsPreferred } from './preference.js';
-import type { ReplicaStats, StatsTable } from './replica-stats.js';
+import type { ReplicaStats } from './replica-stats.js';
+import type { StatsTable } from './stats-table.js';
 
 /** The candidates for a call, or why there are none. */
 export type CandidateChoice =
   /** `isRetry`: all of them have failed in this call. */
   | { readonly kind: 'candidates'; readonly candidates: readonly ReplicaCandidate[]; readonly isRetry: boolean }
-  | { readonly kind: 'pushed_back'; readonly untilMs: number }
+  | PushedBack
   /** All of them run as many calls as they can. */
   | { readonly kind: 'full' }
   | { readonly kind: 'none' };
@@ -54,7 +57,7 @@ export class Candidates {
       target.replicaId === undefined || !excluded.includes(target.replicaId);
     const isPushedBack = ({ stats }: ReplicaCandidate): boolean => stats.pushedBackUntilMs > nowMs;
     const isOpen = (candidate: ReplicaCandidate): boolean => !isPushedBack(candidate) && !isFull(candidate);
-    const isIn = ({ stats }: ReplicaCandidate): boolean => !stats.ejection.isEjected(nowMs);
+    const isIn = ({ stats }: ReplicaCandidate): boolean => !stats.isEjected(nowMs);
     const isWilling = ({ stats }: ReplicaCandidate): boolean => stats.avoidedUntilMs <= nowMs;
     const filters: ((candidate: ReplicaCandidate) => boolean)[] = [
       (one) => isUntried(one) && isOpen(one) && isIn(one) && isWilling(one),
@@ -71,14 +74,19 @@ export class Candidates {
     const all = [...ready, ...suspect];
     if (all.length === 0) return { kind: 'none' };
     if (!all.every(isPushedBack)) return { kind: 'full' };
-    return { kind: 'pushed_back', untilMs: Math.min(...all.map(({ stats }) => stats.pushedBackUntilMs)) };
+    const untilMs = Math.min(...all.map(({ stats }) => stats.pushedBackUntilMs));
+    return {
+      kind: 'pushed_back',
+      untilMs,
+      askedUntilMs: Math.min(...all.map(({ stats }) => stats.endpoint.askedUntilMs)),
+    };
   }
 
   /** Whether the table has another candidate than this endpoint that was not unavailable since its last success. */
   hasHealthyOther(endpoint: string): boolean {
     const { ready, suspect } = this.#getGroups();
     const isHealthy = ({ target, stats }: ReplicaCandidate): boolean =>
-      target.endpoint !== endpoint && !stats.ejection.wasUnavailable;
+      target.endpoint !== endpoint && !stats.wasUnavailable;
     return ready.some(isHealthy) || suspect.some(isHealthy);
   }
 
@@ -89,15 +97,19 @@ export class Candidates {
     return ready.some(isSame) || suspect.some(isSame);
   }
 
-  /** Ejects a replica, unless it is the last one or half of the others are ejected already. Returns whether it did. */
-  eject({ ejection }: ReplicaStats, durationMs?: number): boolean {
+  /**
+   * Ejects a replica, for all models or for one, unless it is the last one or half of the others are ejected already. Returns whether it
+   * did.
+   */
+  eject({ endpoint }: ReplicaStats, ejection: Ejection, durationMs?: number): boolean {
     const { ready, suspect } = this.#getGroups();
     const nowMs = this.#stats.nowMs();
     const all = [...ready, ...suspect];
-    const ejected = all.filter(({ stats }) => stats.ejection.isEjected(nowMs)).length;
+    const ejected = all.filter(({ stats }) => stats.isEjected(nowMs)).length;
     if (ejected + 1 > all.length / 2) return false;
     if (!ejection.isEjected(nowMs)) this.#stats.ejections++;
     ejection.eject(nowMs, durationMs);
+    endpoint.ejectedUntilMs = Math.max(endpoint.ejectedUntilMs, ejection.untilMs);
     this.#stats.addImpaired(ejection.untilMs);
     return true;
   }
@@ -113,7 +125,7 @@ export class Candidates {
       const candidate: ReplicaCandidate = {
         target: { endpoint, replicaId },
         weight,
-        stats: this.#stats.get(endpoint),
+        stats: this.#source.getStats(endpoint),
         isPreferred: this.#isPreferred?.(listed) ?? false,
       };
       (state === 'ready' ? ready : suspect).push(candidate);
@@ -129,5 +141,5 @@ export class Candidates {
 
 /** Returns whether a replica can speak gRPC. An engine that is registered with the URL of its HTTP API is left out. */
 function isCallable({ stats }: ReplicaCandidate): boolean {
-  return stats.isCallable;
+  return stats.endpoint.isCallable;
 }

@@ -1,14 +1,17 @@
 import type { ListedReplica } from '../../api/replica-list-json.js';
 import type { ReplicaId } from '../../core/ids.js';
 import type { Clock } from '../../core/ports.js';
-import { StatsTable } from './replica-stats.js';
+import type { ReplicaStats } from './replica-stats.js';
 import type { ReplicaTable } from './replica-table.js';
+import { StatsTable } from './stats-table.js';
 
 /** Replicas that calls can be made to, with the client's observations of them. */
 export interface ReplicaSource {
   /** The replicas by id. A change creates another map. */
   readonly replicas: ReadonlyMap<ReplicaId, ListedReplica>;
   readonly stats: StatsTable;
+  /** Returns the observations of an endpoint, for the calls of this source. */
+  getStats(endpoint: string): ReplicaStats;
   /** Whether a complete list has arrived. */
   readonly isLoaded: boolean;
   /** Resolves when the list is complete for the first time. */
@@ -53,6 +56,10 @@ export class Fleet implements ReplicaSource {
     return replicas;
   }
 
+  getStats(endpoint: string): ReplicaStats {
+    return this.stats.getForModel(endpoint, '');
+  }
+
   get isLoaded(): boolean {
     return this.#options.table.isLoaded;
   }
@@ -76,17 +83,20 @@ export class Fleet implements ReplicaSource {
   }
 }
 
-/** The replicas of a source that match a condition. All views of a fleet share its observations. */
+/** The replicas of a source that match a condition. All views of a fleet share its observations, and those of one model all of them. */
 export class FleetView implements ReplicaSource {
   readonly #source: ReplicaSource;
   readonly #select: (replicas: ReplicaSource['replicas']) => Iterable<readonly [ReplicaId, ListedReplica]>;
+  readonly #model: string;
   #selected: { readonly from: ReplicaSource['replicas']; readonly replicas: ReplicaSource['replicas'] } | undefined;
 
-  /** `select` returns the replicas of the view. Called after each change of the source. */
+  /** `select` returns the replicas of the view. Called after each change of the source. `model`: that of all calls. */
   constructor(
     source: ReplicaSource,
     select: (replicas: ReplicaSource['replicas']) => Iterable<readonly [ReplicaId, ListedReplica]>,
+    model = '',
   ) {
+    this.#model = model;
     this.#source = source;
     this.#select = select;
   }
@@ -99,6 +109,10 @@ export class FleetView implements ReplicaSource {
 
   get stats(): StatsTable {
     return this.#source.stats;
+  }
+
+  getStats(endpoint: string): ReplicaStats {
+    return this.stats.getForModel(endpoint, this.#model);
   }
 
   get isLoaded(): boolean {

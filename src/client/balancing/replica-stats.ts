@@ -1,181 +1,137 @@
-import { parseDialable } from '../../core/endpoint.js';
 import type { ReplicaLoad } from '../../core/load.js';
-import type { Clock } from '../../core/ports.js';
-import { Ejection } from './ejection.js';
-import { KnownLoad } from './known-load.js';
-import { LatencyAverage } from './latency.js';
+import { type CountedFailure, Ejection } from './ejection.js';
+import type { EndpointStats } from './endpoint-stats.js';
+import { MAX_PUSH_BACK_MS } from './push-back.js';
 
 /** How long a replica that refused a call is avoided while others match, in ms, and for how long at most. */
 const AVOIDED_FOR_MS = 1000;
 const MAX_AVOIDED_MS = 30_000;
 
-/** How long the median of the latencies is used before it is computed again, in ms. */
-const MEDIAN_VALID_FOR_MS = 100;
-
 /** Latency of all replicas before the first response of any, in ms. Only the comparison with others counts, so any value does. */
 const UNKNOWN_LATENCY_MS = 1;
 
-/** The observations of a client about one replica: its calls, latency, refusals and failures. */
+/** The observations of a client about one replica, for the calls of one model: its refusals and failures, and those of its endpoint. */
 export class ReplicaStats {
-  /** Number of calls in progress. */
-  inFlight = 0;
+  readonly endpoint: EndpointStats;
+  /** Ejection after failures of calls of this model. */
   readonly ejection = new Ejection();
-  /** The load that the replica reports: the calls of all its clients. */
-  readonly load = new KnownLoad();
-  readonly #latency = new LatencyAverage();
-  /** Whether the endpoint can be that of a gRPC server. */
-  readonly isCallable: boolean;
-  readonly #all: StatsTable;
-  #pushedBackUntilMs = Number.NEGATIVE_INFINITY;
   #avoidedUntilMs = Number.NEGATIVE_INFINITY;
   /** Number of calls that the replica could not serve, since its last success. */
   #refusals = 0;
 
-  constructor(endpoint: string, all: StatsTable) {
-    this.isCallable = isDialable(endpoint);
-    this.#all = all;
+  constructor(endpoint: EndpointStats) {
+    this.endpoint = endpoint;
   }
 
-  /** Time until which the replica has asked not to be called. */
-  get pushedBackUntilMs(): number {
-    return this.#pushedBackUntilMs;
+  /** Number of calls in progress. */
+  get inFlight(): number {
+    return this.endpoint.inFlight;
   }
 
   /** Average time to the first byte, in ms; undefined before the first response. */
   get latencyMs(): number | undefined {
-    return this.#latency.averageMs;
+    return this.endpoint.latency.averageMs;
   }
 
   /** Median of the latencies of all replicas, in ms. */
   get medianLatencyMs(): number {
-    return this.#all.medianLatencyMs ?? UNKNOWN_LATENCY_MS;
+    return this.endpoint.all.medianLatencyMs ?? UNKNOWN_LATENCY_MS;
   }
 
   /** Returns the expected time to the first byte, in ms. */
   estimateLatencyMs(): number {
-    return this.#latency.estimateMs(this.#all.nowMs(), this.medianLatencyMs);
+    return this.endpoint.latency.estimateMs(this.endpoint.all.nowMs(), this.medianLatencyMs);
   }
 
   /** The load of the replica, by its newest report and the calls in progress. Undefined if there is no recent report. */
   get currentLoad(): ReplicaLoad | undefined {
-    return this.load.estimate(this.inFlight, this.#all.nowMs());
+    return this.endpoint.currentLoad;
   }
 
   /** Whether the replica has reported a limit, and runs as many calls. */
   get isFull(): boolean {
-    if (!this.load.hasLimit) return false;
+    if (!this.endpoint.load.hasLimit) return false;
     const { running = 0, limit = Number.POSITIVE_INFINITY } = this.currentLoad ?? {};
     return running >= limit;
   }
 
   /** Whether the replica reported that calls wait, and they probably still do. */
   get hasWaitingCalls(): boolean {
-    return this.load.isWaiting && (this.currentLoad?.waiting ?? 0) > 0;
+    return this.endpoint.load.isWaiting && (this.currentLoad?.waiting ?? 0) > 0;
   }
 
   /** Records the load in the response of a call in progress, which does not count that call. */
   recordResponseLoad(load: ReplicaLoad): void {
-    this.load.recordResponse(load, this.inFlight - 1, this.#all.nowMs());
-  }
-
-  /** Records the load that an API server sent. */
-  recordListedLoad(load: ReplicaLoad): void {
-    this.load.recordListed(load, this.inFlight, this.#all.nowMs());
+    const { endpoint } = this;
+    endpoint.load.recordResponse(load, endpoint.inFlight - 1, endpoint.all.nowMs());
   }
 
   recordFirstByte(latencyMs: number): void {
-    this.#latency.add(latencyMs, this.#all.nowMs(), this.#all.medianLatencyMs);
+    const { latency, all } = this.endpoint;
+    latency.add(latencyMs, all.nowMs(), all.medianLatencyMs);
+  }
+
+  /** Time until which the replica is not called, because it has asked for that. */
+  get pushedBackUntilMs(): number {
+    return this.endpoint.pushedBackUntilMs;
   }
 
   /** Time until which other replicas are preferred, because this one refused calls. */
   get avoidedUntilMs(): number {
-    return this.#avoidedUntilMs;
+    return Math.max(this.#avoidedUntilMs, this.endpoint.avoidedUntilMs);
+  }
+
+  /** Whether the replica was unavailable since its last success. One that fails internally is there. */
+  get wasUnavailable(): boolean {
+    return this.ejection.wasUnavailable || this.endpoint.ejection.wasUnavailable;
+  }
+
+  isEjected(nowMs: number): boolean {
+    return this.ejection.isEjected(nowMs) || this.endpoint.ejection.isEjected(nowMs);
   }
 
   /**
    * Records that the replica refused a call at once. It has few calls in progress, so pickers would send it even more. One that
-   * is busy is avoided for 1 s; one that can't serve the calls is avoided for longer each time.
+   * is busy is avoided for 1 s; one that can't serve the calls of this model is avoided for longer each time.
    */
   recordRefusal(kind: 'busy' | 'incapable'): void {
-    const durationMs =
-      kind === 'busy' ? AVOIDED_FOR_MS : Math.min(MAX_AVOIDED_MS, AVOIDED_FOR_MS * 2 ** this.#refusals);
-    if (kind === 'incapable') this.#refusals++;
-    this.#avoidedUntilMs = this.#all.nowMs() + durationMs;
-    this.#all.addImpaired(this.#avoidedUntilMs);
+    const { endpoint } = this;
+    const nowMs = endpoint.all.nowMs();
+    if (kind === 'busy') {
+      endpoint.avoidedUntilMs = nowMs + AVOIDED_FOR_MS;
+    } else {
+      this.#avoidedUntilMs = nowMs + Math.min(MAX_AVOIDED_MS, AVOIDED_FOR_MS * 2 ** this.#refusals);
+      this.#refusals++;
+    }
+    endpoint.all.addImpaired(this.avoidedUntilMs);
   }
 
   recordSuccess(): void {
+    const { endpoint } = this;
     this.#refusals = 0;
     this.#avoidedUntilMs = Number.NEGATIVE_INFINITY;
     this.ejection.recordSuccess();
+    endpoint.avoidedUntilMs = Number.NEGATIVE_INFINITY;
+    endpoint.ejection.recordSuccess();
   }
 
-  /** Records that the replica asked not to be called until a time. */
-  pushBack(untilMs: number): void {
-    this.#pushedBackUntilMs = Math.max(this.#pushedBackUntilMs, untilMs);
-    this.#all.addImpaired(untilMs);
-  }
-}
-
-/** The observations of a client, by endpoint. */
-export class StatsTable {
-  /** Number of ejections since the start. */
-  ejections = 0;
-  readonly #clock: Clock;
-  readonly #byEndpoint = new Map<string, ReplicaStats>();
-  #medianLatencyMs: number | undefined;
-  #medianUntilMs = Number.NEGATIVE_INFINITY;
-  #impairedUntilMs = Number.NEGATIVE_INFINITY;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
+  /**
+   * Records a failure. Returns the ejection that it makes necessary, if any: of the endpoint if it can't be connected to, else of this
+   * model only.
+   */
+  recordFailure(kind: CountedFailure, { isConnection }: { readonly isConnection: boolean }): Ejection | undefined {
+    const isEndpointOut = isConnection && this.endpoint.ejection.recordFailure(kind);
+    const isModelOut = this.ejection.recordFailure(kind);
+    if (isEndpointOut) return this.endpoint.ejection;
+    return isModelOut ? this.ejection : undefined;
   }
 
-  nowMs(): number {
-    return this.#clock.nowMs();
-  }
-
-  /** Median of the replicas' latencies, in ms. Undefined before the first response. */
-  get medianLatencyMs(): number | undefined {
-    const nowMs = this.nowMs();
-    if (nowMs < this.#medianUntilMs) return this.#medianLatencyMs;
-    const latencies = [...this.#byEndpoint.values()].flatMap(({ latencyMs }) => latencyMs ?? []).sort((a, b) => a - b);
-    this.#medianLatencyMs = latencies[Math.floor(latencies.length / 2)];
-    // Before the first responses, each of them changes the median.
-    if (latencies.length > 0) this.#medianUntilMs = nowMs + MEDIAN_VALID_FOR_MS;
-    return this.#medianLatencyMs;
-  }
-
-  /** Whether a replica is ejected, avoided, or has asked not to be called. Otherwise, no list needs to be filtered. */
-  get hasImpaired(): boolean {
-    return this.nowMs() < this.#impairedUntilMs;
-  }
-
-  /** Records that a replica gets no calls, or fewer, until a time. */
-  addImpaired(untilMs: number): void {
-    this.#impairedUntilMs = Math.max(this.#impairedUntilMs, untilMs);
-  }
-
-  get(endpoint: string): ReplicaStats {
-    let stats = this.#byEndpoint.get(endpoint);
-    if (!stats) {
-      stats = new ReplicaStats(endpoint, this);
-      this.#byEndpoint.set(endpoint, stats);
-    }
-    return stats;
-  }
-
-  /** Forgets the replicas that are not at these endpoints. Their calls in progress are still counted to them. */
-  keepOnly(endpoints: ReadonlySet<string>): void {
-    for (const endpoint of this.#byEndpoint.keys()) if (!endpoints.has(endpoint)) this.#byEndpoint.delete(endpoint);
-  }
-}
-
-function isDialable(endpoint: string): boolean {
-  try {
-    parseDialable(endpoint);
-    return true;
-  } catch {
-    return false;
+  /** Records that the replica asked not to be called for some time. */
+  pushBack(askedMs: number): void {
+    const { endpoint } = this;
+    const nowMs = endpoint.all.nowMs();
+    endpoint.askedUntilMs = Math.max(endpoint.askedUntilMs, nowMs + askedMs);
+    endpoint.pushedBackUntilMs = Math.max(endpoint.pushedBackUntilMs, nowMs + Math.min(askedMs, MAX_PUSH_BACK_MS));
+    endpoint.all.addImpaired(endpoint.pushedBackUntilMs);
   }
 }

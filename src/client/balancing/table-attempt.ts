@@ -21,7 +21,7 @@ export class TableAttempt implements AttemptRecord {
     this.#owner = owner;
     this.#target = target;
     this.#stats = stats;
-    stats.inFlight++;
+    stats.endpoint.inFlight++;
   }
 
   recordMessage(firstByteMs?: number): void {
@@ -34,7 +34,7 @@ export class TableAttempt implements AttemptRecord {
   }
 
   end(outcome: AttemptOutcome): void {
-    this.#stats.inFlight--;
+    this.#stats.endpoint.inFlight--;
     this.#owner.recordOutcome(this.#target, this.#stats, outcome);
   }
 

@@ -15,12 +15,14 @@ import type {
 } from '../discovery.js';
 import { Candidates } from './candidates.js';
 import type { CountedFailure } from './ejection.js';
+import type { EndpointStats } from './endpoint-stats.js';
 import type { ReplicaSource } from './fleet.js';
 import type { Picker } from './pickers/picker.js';
 import type { IsPreferred } from './preference.js';
 import { MAX_PUSH_BACK_MS, readPushBackMs } from './push-back.js';
-import type { ReplicaStats, StatsTable } from './replica-stats.js';
+import type { ReplicaStats } from './replica-stats.js';
 import { classifyFailure, type FailureKind } from './retry-rules.js';
+import type { StatsTable } from './stats-table.js';
 import { type AttemptOwner, TableAttempt } from './table-attempt.js';
 
 /** Timeout for the API servers when the table has only replicas that failed, in ms. */
@@ -106,7 +108,7 @@ export class TableDiscovery implements Discovery, AttemptOwner {
   }
 
   beginAttempt(target: Target): AttemptRecord {
-    return new TableAttempt(this, target, this.#stats.get(target.endpoint));
+    return new TableAttempt(this, target, this.#options.source.getStats(target.endpoint));
   }
 
   recordResponse(target: Target): void {
@@ -126,7 +128,7 @@ export class TableDiscovery implements Discovery, AttemptOwner {
 
   hasLeft({ endpoint }: Target): boolean {
     if (!this.#options.source.isLoaded) return false;
-    return this.#stats.get(endpoint).ejection.isEjected(this.#stats.nowMs()) || !this.#candidates.has(endpoint);
+    return this.#options.source.getStats(endpoint).isEjected(this.#stats.nowMs()) || !this.#candidates.has(endpoint);
   }
 
   hasHealthyOther({ endpoint }: Target): boolean {
@@ -205,13 +207,15 @@ export class TableDiscovery implements Discovery, AttemptOwner {
     }
     if (kind === 'busy' || kind === 'incapable') stats.recordRefusal(kind);
     const counted = toCountedFailure(kind, error);
-    if (counted && stats.ejection.recordFailure(counted)) this.#candidates.eject(stats);
+    const due = counted && stats.recordFailure(counted, { isConnection: kind === 'not_started' });
+    if (due) this.#candidates.eject(stats, due);
     return true;
   }
 
   #recordPushBack(stats: ReplicaStats, pushBackMs: number): void {
-    if (pushBackMs > MAX_PUSH_BACK_MS && this.#candidates.eject(stats, MAX_PUSH_BACK_MS)) return;
-    stats.pushBack(this.#stats.nowMs() + Math.min(pushBackMs, MAX_PUSH_BACK_MS));
+    if (pushBackMs > MAX_PUSH_BACK_MS && this.#candidates.eject(stats, stats.endpoint.ejection, MAX_PUSH_BACK_MS))
+      return;
+    stats.pushBack(pushBackMs);
   }
 }
 
@@ -223,7 +227,7 @@ function toCountedFailure(kind: FailureKind, { code }: AnyserveError): CountedFa
 
 function toClientReplica(
   { replica, state = 'ready', cordon, weight }: ListedReplica,
-  { inFlight, latencyMs, load, ejection, pushedBackUntilMs }: ReplicaStats,
+  { inFlight, latency, load, ejectedUntilMs, pushedBackUntilMs }: EndpointStats,
   nowMs: number,
 ): ClientReplica {
   const known = load.describe(nowMs);
@@ -235,10 +239,10 @@ function toClientReplica(
     weight,
     capabilities: replica.capabilities.map(({ pairs }) => Object.fromEntries(listPairs(pairs))),
     callsInProgress: inFlight,
-    latencyMs,
+    latencyMs: latency.averageMs,
     load: known?.load,
     loadAgeMs: known?.ageMs,
-    ejectedForMs: Math.max(0, ejection.untilMs - nowMs),
+    ejectedForMs: Math.max(0, ejectedUntilMs - nowMs),
     pushedBackForMs: Math.max(0, pushedBackUntilMs - nowMs),
   };
 }

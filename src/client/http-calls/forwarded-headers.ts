@@ -1,4 +1,5 @@
 import { AnyserveError } from '../../core/errors.js';
+import type { ReplicaId } from '../../core/ids.js';
 import { quote } from '../../core/quoting.js';
 import { isHttpToken } from '../../http/engine-client/field-text.js';
 
@@ -114,4 +115,12 @@ function listConnectionHeaders(value: string): readonly string[] {
 
 function withoutHeaders(headers: readonly string[], names: ReadonlySet<string>): string[] {
   return headers.filter((_text, index) => !names.has((headers[index - (index % 2)] ?? '').toLowerCase()));
+}
+
+/** Response header with the id of the replica that has responded, percent-encoded. */
+const REPLICA_HEADER = 'x-anyserve-replica';
+
+/** Creates the header that names the replica of a response. Returns names and values in turn, nothing for an unknown replica. */
+export function createReplicaHeader(replicaId: ReplicaId | undefined): string[] {
+  return replicaId === undefined ? [] : [REPLICA_HEADER, encodeURIComponent(replicaId.toWellFormed())];
 }

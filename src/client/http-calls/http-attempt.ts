@@ -30,18 +30,13 @@ export interface AttemptResult {
 export class HttpAttempt implements ResponseListener {
   readonly response: IncomingResponse;
   readonly #limits: ResponseLimits;
-  readonly #attempt: Attempt<CallChannel & { readonly endpoint: string }>;
+  readonly #attempt: Attempt<CallChannel>;
   readonly #model: string;
   readonly #result: AttemptResult;
   readonly #startedAtMs: number;
   #cancelTimer: (() => void) | undefined;
 
-  constructor(
-    limits: ResponseLimits,
-    attempt: Attempt<CallChannel & { readonly endpoint: string }>,
-    model: string,
-    result: AttemptResult,
-  ) {
+  constructor(limits: ResponseLimits, attempt: Attempt<CallChannel>, model: string, result: AttemptResult) {
     this.#limits = limits;
     this.#attempt = attempt;
     this.#model = model;
@@ -81,10 +76,10 @@ export class HttpAttempt implements ResponseListener {
   #findStatusError(): AnyserveError | undefined {
     const { head, pieces, isComplete } = this.response;
     if (head.status < 400) return undefined;
-    const { endpoint } = this.#attempt.channel;
-    const error = toStatusError({ ...head, body: pieces }, endpoint, this.#model, this.#limits.clock.epochMs());
+    const { target } = this.#attempt;
+    const error = toStatusError({ ...head, body: pieces }, target, this.#model, this.#limits.clock.epochMs());
     return error && !isComplete
-      ? new AnyserveError('internal', `${endpoint}: HTTP ${head.status} with an endless body`)
+      ? new AnyserveError('internal', `${target.endpoint}: HTTP ${head.status} with an endless body`)
       : error;
   }
 

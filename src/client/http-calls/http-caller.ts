@@ -1,7 +1,7 @@
 import { AnyserveError } from '../../core/errors.js';
 import type { CallEvent, Clock, Random, Tracer } from '../../core/ports.js';
 import { HedgeBudget } from '../balancing/hedging.js';
-import { RetryBudget } from '../balancing/retry-budget.js';
+import { RetryBudgets } from '../balancing/retry-budget.js';
 import { ActiveCalls } from '../cancellation.js';
 import type { CallSettings, FailedAttempt } from '../client-options.js';
 import type { Discovery } from '../discovery.js';
@@ -28,7 +28,6 @@ export type OpenHttpCall = OpenCall<HttpChannel, IncomingResponse>;
 /** Makes HTTP calls with retries, at replicas that the discovery of each call finds. */
 export class HttpCaller {
   readonly #options: HttpCallerOptions;
-  readonly #budget = new RetryBudget();
   readonly #hedging: { readonly afterMs: number; readonly budget: HedgeBudget } | undefined;
   readonly #activeCalls = new ActiveCalls();
   readonly #closed = new AbortController();
@@ -72,7 +71,7 @@ export class HttpCaller {
       timeoutMs: undefined,
       waitWhileWarming: true,
       activeCalls: this.#activeCalls,
-      budget: this.#budget,
+      budgets: new RetryBudgets(),
       hedging: this.#hedging,
     });
   }

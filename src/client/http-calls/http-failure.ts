@@ -7,6 +7,7 @@ import {
   InvalidResponseError,
   NotStartedError,
 } from '../connection-errors.js';
+import type { Target } from '../discovery.js';
 
 /** A response that has arrived as a whole, as it was received. */
 export interface BufferedResponse {
@@ -20,12 +21,21 @@ export interface BufferedResponse {
 /** An error response after which another replica is tried. Its caller gets the response as it came if none can do better. */
 export class HttpStatusError extends AnyserveError {
   readonly response: BufferedResponse;
+  /** The replica that sent it. */
+  readonly target: Target;
   /** Time for which the replica asked not to be called, in ms. */
   readonly pushBackMs: number | undefined;
 
-  constructor(code: ErrorCode, message: string, response: BufferedResponse, pushBackMs: number | undefined) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    response: BufferedResponse,
+    target: Target,
+    pushBackMs: number | undefined,
+  ) {
     super(code, message);
     this.response = response;
+    this.target = target;
     this.pushBackMs = pushBackMs;
   }
 }
@@ -48,7 +58,7 @@ const MAX_PARSED_BYTES = 64 * 1024;
 /** Returns the error for a response after which another replica is tried; undefined if the response is for the caller. */
 export function toStatusError(
   response: BufferedResponse,
-  endpoint: string,
+  target: Target,
   model: string,
   epochMs: number,
 ): HttpStatusError | undefined {
@@ -57,7 +67,8 @@ export function toStatusError(
   if (code === undefined) return undefined;
   const message = extractErrorMessage(getText(response));
   const pushBackMs = readRetryAfterMs(getHeader(response.headers, 'retry-after'), epochMs);
-  return new HttpStatusError(code, `${endpoint}: HTTP ${status} ${reason}: ${message}`, response, pushBackMs);
+  const text = `${target.endpoint}: HTTP ${status} ${reason}: ${message}`;
+  return new HttpStatusError(code, text, response, target, pushBackMs);
 }
 
 /** Returns whether a 404 is about the model, as those of vLLM, SGLang, llama.cpp, Ollama and OpenAI are. */

@@ -1,5 +1,5 @@
 import { AnyserveError } from '../../core/errors.js';
-import { filterResponseHeaders } from '../http-calls/forwarded-headers.js';
+import { createReplicaHeader, filterResponseHeaders } from '../http-calls/forwarded-headers.js';
 import type { OpenHttpCall } from '../http-calls/http-caller.js';
 import { type OpenaiError, serializeOpenaiError } from '../http-calls/openai-error.js';
 import { createBodyStream } from './body-stream.js';
@@ -13,9 +13,6 @@ interface ResponseParts {
   readonly headers: readonly string[];
   readonly body: Uint8Array | ReadableStream<Uint8Array> | string;
 }
-
-/** Name of the response header with the id of the replica. */
-const REPLICA_HEADER = 'x-anyserve-replica';
 
 /** Statuses whose responses have no body (Fetch standard, section 2.2.3). `Response` refuses one. */
 const NULL_BODY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
@@ -44,7 +41,7 @@ export function createReplicaResponse(opened: OpenHttpCall, path: string): Respo
   const { status, reason, headers: received } = incoming.head;
   const { endpoint, replicaId } = attempt.target;
   const headers = filterResponseHeaders(received, status);
-  if (replicaId !== undefined) headers.push(REPLICA_HEADER, encodeURIComponent(replicaId.toWellFormed()));
+  headers.push(...createReplicaHeader(replicaId));
   let body: ResponseParts['body'];
   if (incoming.isComplete) {
     body = Buffer.concat(incoming.pieces);

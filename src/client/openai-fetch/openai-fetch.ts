@@ -9,7 +9,7 @@ import {
   STATEFUL_ERROR,
   toOpenaiError,
 } from '../http-calls/call-error.js';
-import { filterResponseHeaders, replaceHeaders } from '../http-calls/forwarded-headers.js';
+import { createReplicaHeader, filterResponseHeaders, replaceHeaders } from '../http-calls/forwarded-headers.js';
 import type { HttpCaller } from '../http-calls/http-caller.js';
 import { createUnknownModelError, decodeModelName, ModelList } from '../http-calls/model-list.js';
 import type { OpenaiError } from '../http-calls/openai-error.js';
@@ -127,6 +127,7 @@ export class OpenaiFetch {
     if (failed) {
       const { status, reason, headers: received, body } = failed.response;
       const headers = replaceHeaders(filterResponseHeaders(received, status), createRetryHeaders(error, attempts));
+      headers.push(...createReplicaHeader(failed.target.replicaId));
       return createFetchResponse(url, { status, statusText: reason, headers, body: Buffer.concat(body) });
     }
     const isUnknown = error.code === 'no_match' && this.#count(model) === 0;

@@ -1,7 +1,7 @@
 import type { ServerId } from '../../core/ids.js';
 import type { LeaseOwner } from '../../core/ports.js';
 
-/** What the marker of a server says. */
+/** The content of a server's marker. */
 export interface KnownServer {
   /** Its etcd lease. */
   readonly lease: bigint;

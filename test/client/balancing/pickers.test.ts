@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createPicker } from '../../../src/client/balancing/pickers/create-picker.js';
 import type { ReplicaCandidate } from '../../../src/client/balancing/pickers/picker.js';
-import { StatsTable } from '../../../src/client/balancing/replica-stats.js';
+import { StatsTable } from '../../../src/client/balancing/stats-table.js';
 import type { PickerName } from '../../../src/client/client-options.js';
 import { asReplicaId } from '../../../src/core/ids.js';
 import { computeChiSquare } from '../../support/chi-square.js';
@@ -13,7 +13,7 @@ function createCandidates(count: number, getWeight = (_at: number): number => 1)
   const stats = new StatsTable(clock);
   const candidates = Array.from({ length: count }, (_, at): ReplicaCandidate => {
     const target = { endpoint: `r${at}:1`, replicaId: asReplicaId(`r${at}`) };
-    return { target, weight: getWeight(at), stats: stats.get(target.endpoint) };
+    return { target, weight: getWeight(at), stats: stats.getForModel(target.endpoint, '') };
   });
   return { clock, candidates };
 }
@@ -54,7 +54,7 @@ describe('p2c', () => {
   it('picks the replica with fewer calls in progress, and the faster one', () => {
     const { candidates } = createCandidates(2);
     const [busy, slow] = candidates as [ReplicaCandidate, ReplicaCandidate];
-    busy.stats.inFlight = 3;
+    busy.stats.endpoint.inFlight = 3;
     expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
     busy.stats.recordFirstByte(10);
     slow.stats.recordFirstByte(100);
@@ -65,34 +65,34 @@ describe('p2c', () => {
     const { candidates } = createCandidates(2, (at) => [1, 10][at] as number);
     const [light, heavy] = candidates as [ReplicaCandidate, ReplicaCandidate];
     // The weights decide: one call at the heavy replica is no reason to leave it.
-    heavy.stats.inFlight = 1;
+    heavy.stats.endpoint.inFlight = 1;
     const [lightPicks = 0] = countPicks('p2c', candidates, 1100);
     expect(Math.abs(lightPicks - 100)).toBeLessThan(50);
-    heavy.stats.inFlight = 10;
+    heavy.stats.endpoint.inFlight = 10;
     expect(countPicks('p2c', candidates, 10)).toEqual([10, 0]);
-    light.stats.inFlight = 1;
-    heavy.stats.inFlight = 9;
+    light.stats.endpoint.inFlight = 1;
+    heavy.stats.endpoint.inFlight = 9;
     expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
   });
 
   it('compares the reported loads of equal replicas: the calls that wait, then those that run', () => {
     const { candidates } = createCandidates(2);
     const [one, other] = candidates as [ReplicaCandidate, ReplicaCandidate];
-    one.stats.load.recordResponse({ running: 0, waiting: 2 }, 0, 0);
+    one.stats.endpoint.load.recordResponse({ running: 0, waiting: 2 }, 0, 0);
     // Nothing is known about the other.
     expect(countPicks('p2c', candidates, 100)[0]).toBeGreaterThan(0);
-    other.stats.load.recordResponse({ running: 9, waiting: 1 }, 0, 0);
+    other.stats.endpoint.load.recordResponse({ running: 9, waiting: 1 }, 0, 0);
     expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
-    one.stats.load.recordResponse({ running: 8, waiting: 1 }, 0, 0);
+    one.stats.endpoint.load.recordResponse({ running: 8, waiting: 1 }, 0, 0);
     expect(countPicks('p2c', candidates, 10)).toEqual([10, 0]);
-    one.stats.inFlight = 1;
+    one.stats.endpoint.inFlight = 1;
     expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
   });
 
   it('asks a third replica when two are equal', () => {
     const { candidates } = createCandidates(3);
     candidates.forEach(({ stats }, at) => {
-      stats.load.recordResponse({ running: [5, 5, 1][at] as number, waiting: 0 }, 0, 0);
+      stats.endpoint.load.recordResponse({ running: [5, 5, 1][at] as number, waiting: 0 }, 0, 0);
     });
     // 5/6 instead of 2/3: the third one is sometimes the one that was not picked.
     expect(countPicks('p2c', candidates, 600)[2]).toBeGreaterThan(450);
@@ -113,8 +113,8 @@ describe('p2c', () => {
   it('ignores the load in a response that is more than 10 s old', () => {
     const { clock, candidates } = createCandidates(2);
     const [one, other] = candidates as [ReplicaCandidate, ReplicaCandidate];
-    one.stats.load.recordResponse({ running: 0, waiting: 2 }, 0, 0);
-    other.stats.load.recordResponse({ running: 0, waiting: 0 }, 0, 0);
+    one.stats.endpoint.load.recordResponse({ running: 0, waiting: 2 }, 0, 0);
+    other.stats.endpoint.load.recordResponse({ running: 0, waiting: 0 }, 0, 0);
     clock.advance(10_000);
     expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
     clock.advance(1);
@@ -125,8 +125,8 @@ describe('p2c', () => {
     const { candidates } = createCandidates(2, (at) => 1 + at);
     const [light, heavy] = candidates as [ReplicaCandidate, ReplicaCandidate];
     const pickWith = (lightRunning: number, heavyRunning: number): number[] => {
-      light.stats.load.recordResponse({ running: lightRunning, waiting: 0 }, 0, 0);
-      heavy.stats.load.recordResponse({ running: heavyRunning, waiting: 0 }, 0, 0);
+      light.stats.endpoint.load.recordResponse({ running: lightRunning, waiting: 0 }, 0, 0);
+      heavy.stats.endpoint.load.recordResponse({ running: heavyRunning, waiting: 0 }, 0, 0);
       return countPicks('p2c', candidates, 10);
     };
     expect(pickWith(5, 8)).toEqual([0, 10]);
@@ -137,15 +137,15 @@ describe('p2c', () => {
   it('does not count its own calls of a burst that is over, so it avoids no replica because of them', () => {
     const { candidates } = createCandidates(2);
     const [one, other] = candidates as [ReplicaCandidate, ReplicaCandidate];
-    one.stats.inFlight = 21;
+    one.stats.endpoint.inFlight = 21;
     one.stats.recordResponseLoad({ running: 16, waiting: 5, limit: 16 });
-    other.stats.inFlight = 1;
+    other.stats.endpoint.inFlight = 1;
     other.stats.recordResponseLoad({ running: 0, waiting: 0, limit: 16 });
-    one.stats.inFlight = 0;
-    other.stats.inFlight = 0;
+    one.stats.endpoint.inFlight = 0;
+    other.stats.endpoint.inFlight = 0;
     // One call of another client is left.
     expect(countPicks('p2c', candidates, 10)).toEqual([0, 10]);
-    other.stats.load.recordResponse({ running: 1, waiting: 0, limit: 16 }, 0, 0);
+    other.stats.endpoint.load.recordResponse({ running: 1, waiting: 0, limit: 16 }, 0, 0);
     expect(countPicks('p2c', candidates, 100).every((picks) => picks > 0)).toBe(true);
   });
 
@@ -165,7 +165,7 @@ describe('least-request', () => {
   it('picks a replica with the fewest calls in progress for its weight', () => {
     const { candidates } = createCandidates(3, (at) => (at === 2 ? 4 : 1));
     candidates.forEach(({ stats }, at) => {
-      stats.inFlight = [2, 1, 3][at] as number;
+      stats.endpoint.inFlight = [2, 1, 3][at] as number;
     });
     expect(countPicks('least-request', candidates, 10)).toEqual([0, 0, 10]);
   });
@@ -219,13 +219,13 @@ describe('affinity', () => {
     const { candidates } = createCandidates(10);
     const [home] = pickAll(candidates);
     const stats = candidates.find(({ target }) => target.replicaId === home)?.stats as ReplicaCandidate['stats'];
-    stats.inFlight = 8;
+    stats.endpoint.inFlight = 8;
     expect(pickAll(candidates)[0]).toBe(home);
-    stats.inFlight = 9;
+    stats.endpoint.inFlight = 9;
     const [other] = pickAll(candidates);
     expect(other).not.toBe(home);
     expect(pickAll(candidates)[0]).toBe(other);
-    for (const one of candidates) one.stats.inFlight = 9;
+    for (const one of candidates) one.stats.endpoint.inFlight = 9;
     expect(pickAll(candidates)[0]).toBe(home);
   });
 
@@ -233,22 +233,22 @@ describe('affinity', () => {
     const { clock, candidates } = createCandidates(10);
     const [home] = pickAll(candidates);
     const stats = candidates.find(({ target }) => target.replicaId === home)?.stats as ReplicaCandidate['stats'];
-    stats.load.recordResponse({ running: 4, waiting: 0 }, 0, 0);
+    stats.endpoint.load.recordResponse({ running: 4, waiting: 0 }, 0, 0);
     expect(pickAll(candidates)[0]).toBe(home);
-    stats.load.recordResponse({ running: 4, waiting: 1 }, 0, 0);
+    stats.endpoint.load.recordResponse({ running: 4, waiting: 1 }, 0, 0);
     const [other] = pickAll(candidates);
     expect(other).not.toBe(home);
-    for (const one of candidates) one.stats.load.recordResponse({ running: 4, waiting: 1 }, 0, 0);
+    for (const one of candidates) one.stats.endpoint.load.recordResponse({ running: 4, waiting: 1 }, 0, 0);
     expect(pickAll(candidates)[0]).toBe(home);
     for (const one of candidates)
-      if (one.stats !== stats) one.stats.load.recordResponse({ running: 4, waiting: 0 }, 0, 0);
+      if (one.stats !== stats) one.stats.endpoint.load.recordResponse({ running: 4, waiting: 0 }, 0, 0);
     expect(pickAll(candidates)[0]).toBe(other);
     clock.advance(10_001);
     expect(pickAll(candidates)[0]).toBe(home);
-    stats.inFlight = 4;
+    stats.endpoint.inFlight = 4;
     stats.recordResponseLoad({ running: 2, waiting: 1 });
     expect(pickAll(candidates)[0]).toBe(other);
-    stats.inFlight = 0;
+    stats.endpoint.inFlight = 0;
     expect(pickAll(candidates)[0]).toBe(home);
   });
 });

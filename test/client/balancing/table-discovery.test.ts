@@ -107,7 +107,10 @@ describe('TableDiscovery', () => {
     expect((await discovery.find(createRequest())).kind).toBe('found');
     attempt('r1', { kind: 'failure', error: createPushBackError(3) });
     attempt('r2', { kind: 'failure', error: createPushBackError(2) });
-    expect([await findFree(), discovery.isBusy]).toEqual([{ kind: 'pushed_back', untilMs: 2000 }, true]);
+    expect([await findFree(), discovery.isBusy]).toEqual([
+      { kind: 'pushed_back', untilMs: 2000, askedUntilMs: 2000 },
+      true,
+    ]);
   });
 
   it('asks the API servers while the table loads, and starts it once', async () => {
@@ -262,8 +265,9 @@ describe('TableDiscovery', () => {
     attempt('r1', pushBack(2));
     for (let n = 0; n < 20; n++) expect(await find()).toBe('r2');
     attempt('r2', pushBack(1));
-    expect(await discovery.find(createRequest())).toEqual({ kind: 'pushed_back', untilMs: clock.nowMs() + 1000 });
-    expect(await discovery.find(createRequest('r1'))).toEqual({ kind: 'pushed_back', untilMs: clock.nowMs() + 1000 });
+    const first = { kind: 'pushed_back', untilMs: clock.nowMs() + 1000, askedUntilMs: clock.nowMs() + 1000 };
+    expect(await discovery.find(createRequest())).toEqual(first);
+    expect(await discovery.find(createRequest('r1'))).toEqual(first);
     clock.advance(1000);
     expect(await find()).toBe('r2');
   });
