@@ -162,8 +162,8 @@ describe('a request for a lease of another API server', () => {
     const { lease } = await register(servers[0]);
     await until('the other knows it', async () => (await send(servers[1], lease)).status === 200);
     const response = await send(servers[1], lease, { headers: { 'x-anyserve-forwarded': '1' } });
-    expect(response).toMatchObject({ status: 503, body: '{"detail":"another API server granted this lease"}' });
-    expect(response.headers.get('retry-after')).toBe('1');
+    expect(response).toMatchObject({ status: 421, body: '{"detail":"another API server granted this lease"}' });
+    expect(response.headers.get('x-anyserve-owner')).toBe(servers[0].url);
   });
 
   it('is a 503 if the URL of the owner leads to another server, or to the server that forwards it', async () => {
@@ -208,7 +208,7 @@ describe('a request for a lease of another API server', () => {
     const check = async (): Promise<void> => {
       for (const { lease } of tests) expect(await send(other, lease)).toMatchObject(RENEWED);
       const ended = large.lease.replace(/^./, 'x');
-      expect(await send(other, ended)).toMatchObject({ status: 404 });
+      expect(await send(other, ended, { body: 'not JSON' })).toMatchObject({ status: 404 });
     };
     await until('the other has the URL', async () => (await send(other, large.lease)).status === 200);
     await check();

@@ -268,8 +268,8 @@ export type ForeignLease<R extends Replica = Replica> = {
 export interface LeaseOwner {
   /** URL at which it takes requests. Undefined if it has not reported one. */
   readonly url: string | undefined;
-  /** Whether the store has lost it: it has ended, or cannot reach the store. */
-  readonly isGone: boolean;
+  /** Time since the store lost it, in ms: it has ended, or cannot reach the store. Undefined if the store has it. */
+  readonly lostForMs: number | undefined;
 }
 
 /**

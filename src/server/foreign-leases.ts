@@ -1,11 +1,13 @@
 import type { Request, Response } from 'express';
-import { FORWARDED_HEADER, OWNER_HEADER } from '../api/lease-owner.js';
+import { serializeErrorDetail } from '../api/api-responses.js';
+import { FORWARDED_HEADER, MISDIRECTED_STATUS, OWNER_HEADER } from '../api/lease-owner.js';
 import type { LeaseId } from '../core/ids.js';
+import type { LeaseLocation } from '../core/lease-location.js';
 import type { Events, LeaseOwner, ServerEvent } from '../core/ports.js';
 import type { RegistryAccess } from '../core/registry-access.js';
 import { type JsonResponse, sendJson } from '../http/json-response.js';
 import { createErrorResponse, sendError } from './error-response.js';
-import type { LeaseForwarder, LeaseRequest } from './lease-forwarder.js';
+import type { ForwardFailure, LeaseForwarder, LeaseRequest } from './lease-forwarder.js';
 
 /** Dependencies of {@link ForeignLeases}. */
 export interface ForeignLeasesOptions {
@@ -17,6 +19,14 @@ export interface ForeignLeasesOptions {
 
 /** The responses to a request for a lease that has ended. */
 export type EndedLeaseResponses = Readonly<Record<'superseded' | 'unknown', JsonResponse>>;
+
+/** Where a lease is that this server has not granted. */
+export type ForeignLocation = Extract<LeaseLocation, { kind: 'elsewhere' }>;
+
+/** Time after which a server that the store has lost, and that does not respond, counts as ended, in ms. A frozen one can resume before. */
+const MAX_SILENCE_MS = 30_000;
+
+const MISDIRECTED_BODY = serializeErrorDetail('another API server granted this lease');
 
 const RETRY_SOON_HEADERS = { 'retry-after': '1' };
 
@@ -43,14 +53,13 @@ export class ForeignLeases {
     response: Response,
     lease: LeaseId,
     endedResponses: EndedLeaseResponses,
-  ): Promise<LeaseOwner | undefined> {
+  ): Promise<ForeignLocation | undefined> {
     const location = await this.#options.registry.locateLease(lease);
     switch (location.kind) {
       case 'elsewhere':
-        if (request.headers[FORWARDED_HEADER] === undefined) return location.owner;
+        if (request.headers[FORWARDED_HEADER] === undefined) return location;
         // The owner's URL leads to this server, for example because the owner was replaced. A second hop could be a loop.
-        if (location.owner.isGone) endedResponses.unknown(response);
-        else sendUnavailable(response, 'another API server granted this lease', location.owner);
+        sendJson(response, MISDIRECTED_STATUS, MISDIRECTED_BODY, createOwnerHeaders(location.owner));
         return undefined;
       case 'superseded':
       case 'unknown':
@@ -67,18 +76,17 @@ export class ForeignLeases {
   }
 
   /**
-   * Forwards a request to the owner of its lease, and sends the owner's response. The lease of an owner that is gone and can't be
-   * asked has ended.
+   * Forwards a request to the owner of its lease, and sends the owner's response. If there is none, sends 503 until the owner counts as ended, and then that
+   * the lease is unknown.
    */
   async forward(
     response: Response,
-    owner: LeaseOwner,
+    { owner }: ForeignLocation,
     request: Omit<LeaseRequest, 'scope'>,
     endedResponses: EndedLeaseResponses,
   ): Promise<void> {
     const { registry, events, forwarder } = this.#options;
     if (!forwarder || owner.url === undefined) {
-      if (owner.isGone) return endedResponses.unknown(response);
       return sendUnavailable(response, 'the API server that granted this lease has not reported its URL', owner);
     }
     const outcome = await forwarder.forward(owner.url, { ...request, scope: registry.scope }, registry.id);
@@ -86,16 +94,23 @@ export class ForeignLeases {
       const { status, body, retryAfter } = outcome;
       return sendJson(response, status, body, retryAfter === undefined ? {} : { 'retry-after': retryAfter });
     }
-    if (owner.isGone) return endedResponses.unknown(response);
+    if (hasEnded(owner, outcome.kind)) return endedResponses.unknown(response);
     events.emit({ kind: 'forwarding_failed', owner: owner.url, error: outcome.reason });
     sendUnavailable(response, 'the API server that granted this lease cannot be asked', owner);
   }
 }
 
+/** Returns whether an API server that could not be asked, and its leases, have ended. */
+function hasEnded({ lostForMs }: LeaseOwner, failure: ForwardFailure): boolean {
+  if (lostForMs === undefined || failure === 'unsent') return false;
+  return failure === 'absent' || lostForMs >= MAX_SILENCE_MS;
+}
+
 /** Sends 503 with the URL of the owner, which tells a registrant that this server is not the owner. */
-function sendUnavailable(response: Response, detail: string, { url }: LeaseOwner): void {
-  sendError(response, 'unavailable', detail, {
-    ...RETRY_SOON_HEADERS,
-    ...(url !== undefined && { [OWNER_HEADER]: url }),
-  });
+function sendUnavailable(response: Response, detail: string, owner: LeaseOwner): void {
+  sendError(response, 'unavailable', detail, { ...RETRY_SOON_HEADERS, ...createOwnerHeaders(owner) });
+}
+
+function createOwnerHeaders({ url }: LeaseOwner): Record<string, string> {
+  return url === undefined ? {} : { [OWNER_HEADER]: url };
 }

@@ -1,5 +1,11 @@
 import { REGISTRY_HEADER } from '../api/instance-json.js';
-import { FORWARDED_HEADER, formatScopeHeader, parseOwnerUrl, SCOPE_HEADER } from '../api/lease-owner.js';
+import {
+  FORWARDED_HEADER,
+  formatScopeHeader,
+  MISDIRECTED_STATUS,
+  parseOwnerUrl,
+  SCOPE_HEADER,
+} from '../api/lease-owner.js';
 import { getErrorMessage } from '../core/errors.js';
 import type { LeaseId, RegistryId } from '../core/ids.js';
 import type { Clock } from '../core/ports.js';
@@ -26,7 +32,21 @@ export type ForwardOutcome =
       /** The header `retry-after`. */
       readonly retryAfter: string | undefined;
     }
-  | { readonly kind: 'failed'; readonly reason: string };
+  | FailedForward;
+
+/** A request that has no response of the owner. */
+interface FailedForward {
+  readonly kind: ForwardFailure;
+  readonly reason: string;
+}
+
+/**
+ * Why there is no response of the owner:
+ * - `absent`: nothing listens at its URL, or another API server responds there. So the owner has ended, if its URL was right.
+ * - `unreachable`: the owner does not respond in time, or refuses this server.
+ * - `unsent`: this server could not send the request.
+ */
+export type ForwardFailure = 'absent' | 'unreachable' | 'unsent';
 
 /** Dependencies of a {@link LeaseForwarder}. */
 export interface LeaseForwarderOptions {
@@ -38,8 +58,8 @@ export interface LeaseForwarderOptions {
   readonly requiresTls: boolean;
 }
 
-/** Timeout for a forwarded request and its response, in ms. */
-const TIMEOUT_MS = 1000;
+/** Timeout for a forwarded request and its response, in ms. An owner waits for etcd for up to 1 s until a lease has ended. */
+const TIMEOUTS_MS = { PUT: 1000, DELETE: 2000 };
 
 /** Maximum size of a response, in bytes. A 422 response repeats parts of the request. */
 const MAX_RESPONSE_BYTES = 256 * 1024;
@@ -62,18 +82,20 @@ export class LeaseForwarder {
     this.#options = options;
   }
 
-  /** Forwards a request to an owner of the same registry, and resolves within 1 s. */
+  /** Forwards a request to an owner of the same registry, and resolves within 1 s, or 2 s for the end of a lease. */
   async forward(ownerUrl: string, request: LeaseRequest, registry: RegistryId | undefined): Promise<ForwardOutcome> {
     const problem = this.#findProblem(ownerUrl);
-    if (problem !== undefined) return { kind: 'failed', reason: problem };
+    if (problem !== undefined) return { kind: 'unsent', reason: problem };
     this.#count(ownerUrl, 1);
     const timeout = new AbortController();
-    const cancelTimeout = this.#options.clock.schedule(TIMEOUT_MS, () => timeout.abort(), { background: true });
+    const timeoutMs = TIMEOUTS_MS[request.method];
+    const cancelTimeout = this.#options.clock.schedule(timeoutMs, () => timeout.abort(), { background: true });
     try {
       return await this.#exchange(ownerUrl, request, registry, timeout.signal);
     } catch (error) {
-      const reason = explainTlsError(error) ?? getErrorMessage(error);
-      return { kind: 'failed', reason: timeout.signal.aborted ? 'no response within 1 s' : reason };
+      const late = `no response within ${timeoutMs / 1000} s`;
+      const reason = timeout.signal.aborted ? late : (explainTlsError(error) ?? getErrorMessage(error));
+      return { kind: isRefused(error) ? 'absent' : 'unreachable', reason };
     } finally {
       cancelTimeout();
       this.#count(ownerUrl, -1);
@@ -113,22 +135,44 @@ export class LeaseForwarder {
       url: `${ownerUrl}/leases/${encodeURIComponent(lease)}`,
       headers: { 'content-type': 'application/json', [FORWARDED_HEADER]: '1', ...authorization, ...limit },
       ...(body !== undefined && { body }),
-      headTimeoutMs: TIMEOUT_MS,
+      headTimeoutMs: TIMEOUTS_MS[method],
       signal,
       isBackground: true,
     });
-    const text = await connections.readText(response, TIMEOUT_MS, MAX_RESPONSE_BYTES);
+    const text = await connections.readText(response, TIMEOUTS_MS[method], MAX_RESPONSE_BYTES);
     const { status, headers } = response;
-    const problem = findRefusal(response, registry);
-    if (problem !== undefined) return { kind: 'failed', reason: problem };
-    return { kind: 'response', status, body: text, retryAfter: headers['retry-after'] };
+    return (
+      findRefusal(response, scope, registry) ?? {
+        kind: 'response',
+        status,
+        body: text,
+        retryAfter: headers['retry-after'],
+      }
+    );
   }
 }
 
 /** Returns why a response is not that of the lease's owner; undefined if it is. */
-function findRefusal({ status, headers }: HttpResponse, registry: RegistryId | undefined): string | undefined {
-  if (headers[REGISTRY_HEADER] !== registry) return 'an API server of another registry responds there';
+function findRefusal(
+  { status, headers }: HttpResponse,
+  scope: Scope,
+  registry: RegistryId | undefined,
+): FailedForward | undefined {
+  if (headers[REGISTRY_HEADER] !== registry) {
+    return { kind: 'absent', reason: 'an API server of another registry responds there' };
+  }
   if (RELAYED_STATUSES.has(status)) return undefined;
+  if (status === MISDIRECTED_STATUS) return { kind: 'absent', reason: 'another API server responds there' };
+  // The owner refuses capability objects outside of the scope.
+  if (status === 403 && scope !== WHOLE_REGISTRY) return undefined;
   const isAboutToken = status === 401 || status === 403;
-  return isAboutToken ? 'it does not accept the peer token of this server' : `it responds with status ${status}`;
+  const reason = isAboutToken
+    ? 'it does not accept the peer token of this server'
+    : `it responds with status ${status}`;
+  return { kind: 'unreachable', reason };
+}
+
+/** Returns whether a connection failed because nothing listens at its address. */
+function isRefused(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ECONNREFUSED';
 }

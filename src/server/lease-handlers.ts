@@ -51,13 +51,16 @@ export function createRenewHandler({ registry, events, bodies, foreignLeases }: 
     const options = { name: 'renewal', maxBytes: MAX_REGISTRATION_BYTES, bodies };
     const text = await readRequestText(request, response, options);
     if (text === undefined) return;
+    const forwarded = { method: 'PUT', lease, body: text } as const;
+    // Only the owner knows whether the lease exists, so it also checks the body.
+    if (foreign && !foreign.registration) return foreignLeases.forward(response, foreign, forwarded, endedResponses);
     const outcome = parseRenewal(text);
     if (outcome.kind === 'invalid') {
       return sendJson(response, toHttpStatus('unprocessable'), serializeValidationIssues(outcome.issues));
     }
     const scopeProblem = findScopeProblem(registry.scope, outcome.capabilities ?? []);
     if (scopeProblem !== undefined) return sendError(response, 'permission_denied', scopeProblem);
-    if (foreign) return foreignLeases.forward(response, foreign, { method: 'PUT', lease, body: text }, endedResponses);
+    if (foreign) return foreignLeases.forward(response, foreign, forwarded, endedResponses);
     const renewal = await renewLease(registry, lease, outcome, events);
     if (renewal === 'renewed') sendRenewed(response, registry.cordons.findByLease(lease));
     else sendRefusedRenewal(response, renewal, outcome.capabilities !== undefined);

@@ -3,8 +3,9 @@ import { expect, it } from 'vitest';
 import { parseScopeHeader } from '../../src/api/lease-owner.js';
 import { asLeaseId, asRegistryId } from '../../src/core/ids.js';
 import { createScope, WHOLE_REGISTRY } from '../../src/core/scope.js';
-import type { HttpRequest, HttpResponse } from '../../src/http/http-client.js';
+import { HttpConnections, type HttpRequest, type HttpResponse } from '../../src/http/http-client.js';
 import { LeaseForwarder, type LeaseForwarderOptions } from '../../src/server/lease-forwarder.js';
+import { findFreePort } from '../support/free-port.js';
 import { ManualClock } from '../support/manual-clock.js';
 
 const OWNER = 'http://10.0.0.1:8080';
@@ -66,13 +67,13 @@ it('waits 1 s for a frozen owner', async () => {
   clock.advance(999);
   const early = await Promise.race([outcome, Promise.resolve('waits')]);
   clock.advance(1);
-  expect([early, await outcome]).toEqual(['waits', { kind: 'failed', reason: 'no response within 1 s' }]);
+  expect([early, await outcome]).toEqual(['waits', { kind: 'unreachable', reason: 'no response within 1 s' }]);
 });
 
 it('has at most 250 requests at a frozen owner, and others get theirs', async () => {
   const { forwarder, sent, clock } = createForwarder(({ url }) => (url.startsWith(OWNER) ? undefined : {}));
   for (let n = 0; n < 250; n++) void forwarder.forward(OWNER, RENEWAL, REGISTRY);
-  const refused = { kind: 'failed', reason: 'too many forwarded requests have no response yet' };
+  const refused = { kind: 'unsent', reason: 'too many forwarded requests have no response yet' };
   expect(await forwarder.forward(OWNER, RENEWAL, REGISTRY)).toEqual(refused);
   expect(await forwarder.forward('http://10.0.0.2:8080', RENEWAL, REGISTRY)).toMatchObject({ kind: 'response' });
   expect(sent).toHaveLength(251);
@@ -103,14 +104,14 @@ it.each([
   [{ status: 200, headers: { 'x-anyserve-registry': 'other' } }, 'an API server of another registry responds there'],
 ])('does not relay %j', async (response, reason) => {
   const { forwarder } = createForwarder(() => response);
-  expect(await forwarder.forward(OWNER, RENEWAL, REGISTRY)).toEqual({ kind: 'failed', reason });
+  expect(await forwarder.forward(OWNER, RENEWAL, REGISTRY)).toMatchObject({ reason });
 });
 
 it.each(['ftp://10.0.0.1', 'http://user:secret@10.0.0.1', 'http://0.0.0.0:8080', 'nonsense'])(
   'sends nothing to %s',
   async (url) => {
     const { forwarder, sent } = createForwarder(() => ({}));
-    expect(await forwarder.forward(url, RENEWAL, REGISTRY)).toMatchObject({ kind: 'failed' });
+    expect(await forwarder.forward(url, RENEWAL, REGISTRY)).toMatchObject({ kind: 'unsent' });
     expect(sent).toEqual([]);
   },
 );
@@ -118,7 +119,34 @@ it.each(['ftp://10.0.0.1', 'http://user:secret@10.0.0.1', 'http://0.0.0.0:8080',
 it('a server with TLS sends nothing without TLS', async () => {
   const { forwarder, sent } = createForwarder(() => ({}), { requiresTls: true });
   const reason = 'it does not use TLS, but this server does';
-  expect(await forwarder.forward(OWNER, RENEWAL, REGISTRY)).toEqual({ kind: 'failed', reason });
+  expect(await forwarder.forward(OWNER, RENEWAL, REGISTRY)).toMatchObject({ reason });
   expect(await forwarder.forward('https://10.0.0.1:8080', RENEWAL, REGISTRY)).toMatchObject({ status: 200 });
   expect(sent).toHaveLength(1);
+});
+
+it.each([
+  ['another server of the registry responds', 'absent', { status: 421 }],
+  ['a server of another registry responds', 'absent', { headers: { 'x-anyserve-registry': 'other' } }],
+  ['the owner does not accept the token', 'unreachable', { status: 401 }],
+  ['the owner fails', 'unreachable', { status: 500 }],
+] as const)('says what it means that %s', async (_what, kind, response) => {
+  const { forwarder } = createForwarder(() => response);
+  expect(await forwarder.forward(OWNER, RENEWAL, REGISTRY)).toMatchObject({ kind });
+});
+
+it('knows that an owner has ended if nothing listens at its URL', async () => {
+  const port = await findFreePort();
+  const connections = new HttpConnections(() => ({}));
+  const forwarder = new LeaseForwarder({ connections, clock: new ManualClock(), requiresTls: false });
+  expect(await forwarder.forward(`http://127.0.0.1:${port}`, RENEWAL, REGISTRY)).toMatchObject({ kind: 'absent' });
+  forwarder.close();
+});
+
+it('waits for the end of a lease for longer than its owner waits for etcd', async () => {
+  const { forwarder, clock } = createForwarder(() => undefined);
+  const outcome = forwarder.forward(OWNER, { ...RENEWAL, method: 'DELETE' }, REGISTRY);
+  clock.advance(1999);
+  expect(await Promise.race([outcome, Promise.resolve('waits')])).toBe('waits');
+  clock.advance(1);
+  expect(await outcome).toEqual({ kind: 'unreachable', reason: 'no response within 2 s' });
 });

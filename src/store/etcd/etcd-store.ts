@@ -5,6 +5,7 @@ import type {
   Events,
   ForeignLease,
   Ids,
+  LeaseOwner,
   Random,
   RegistrationStore,
   RegistryEvent,
@@ -213,11 +214,15 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
     if (shared) return shared;
     const server = readServer(lease);
     if (server === this.serverId) return { kind: 'none', alias };
-    const owner = server === undefined ? undefined : this.#markers.findServer(server);
-    if (owner?.url !== undefined && !owner.isGone) return { kind: 'unshared', alias, owner };
+    const findOwner = (): LeaseOwner | undefined => server && this.#markers.findServer(server);
+    const known = findOwner();
+    if (known?.url !== undefined && known.lostForMs === undefined) return { kind: 'unshared', alias, owner: known };
     const isComplete = await this.#catchUp.wait();
     const sharedMeanwhile = findShared();
     if (sharedMeanwhile) return sharedMeanwhile;
+    const owner = findOwner();
+    if (owner && owner.lostForMs === undefined)
+      return owner.url === undefined ? { kind: 'unsettled', alias } : { kind: 'unshared', alias, owner };
     if (!isComplete || this.#markers.isRecovering) return { kind: 'unsettled', alias };
     return owner?.url === undefined ? { kind: 'none', alias } : { kind: 'unshared', alias, owner };
   }

@@ -10,7 +10,7 @@ export interface KnownServer {
 }
 
 /** Maximum number of servers without a marker that are remembered. */
-const MAX_LOST = 100;
+const MAX_LOST = 1000;
 
 /**
  * The API servers by their markers, and the URLs of the last ones that lost theirs. Such a server can still have leases, because
@@ -18,8 +18,8 @@ const MAX_LOST = 100;
  */
 export class KnownServers {
   readonly #present = new Map<string, KnownServer>();
-  /** The URLs of the servers without a marker, oldest first. */
-  readonly #lost = new Map<string, string | undefined>();
+  /** The servers without a marker, with the time at which it ended. Oldest first. */
+  readonly #lost = new Map<string, { readonly url: string | undefined; readonly atMs: number }>();
 
   /** Number of servers with a marker. */
   get count(): number {
@@ -33,10 +33,11 @@ export class KnownServers {
   }
 
   /** Returns how to ask a server for its leases. Undefined for an unknown server. */
-  find(id: ServerId): LeaseOwner | undefined {
+  find(id: ServerId, nowMs: number): LeaseOwner | undefined {
     const present = this.#present.get(id);
-    if (present) return { url: present.url, isGone: false };
-    return this.#lost.has(id) ? { url: this.#lost.get(id), isGone: true } : undefined;
+    if (present) return { url: present.url, lostForMs: undefined };
+    const lost = this.#lost.get(id);
+    return lost && { url: lost.url, lostForMs: nowMs - lost.atMs };
   }
 
   /** Records the marker of a server. */
@@ -46,19 +47,19 @@ export class KnownServers {
   }
 
   /** Records that a marker is gone. Returns the etcd lease of its server. */
-  remove(id: string): bigint | undefined {
+  remove(id: string, nowMs: number): bigint | undefined {
     const server = this.#present.get(id);
     if (!server) return undefined;
     this.#present.delete(id);
-    this.#lost.set(id, server.url);
+    this.#lost.set(id, { url: server.url, atMs: nowMs });
     const [oldest] = this.#lost.keys();
     if (this.#lost.size > MAX_LOST && oldest !== undefined) this.#lost.delete(oldest);
     return server.lease;
   }
 
   /** Keeps the servers whose markers a complete list has. Returns the etcd leases of the others. */
-  keepOnly(listed: ReadonlyMap<string, unknown>): bigint[] {
+  keepOnly(listed: ReadonlyMap<string, unknown>, nowMs: number): bigint[] {
     const gone = [...this.#present.keys()].filter((id) => !listed.has(id));
-    return gone.flatMap((id) => this.remove(id) ?? []);
+    return gone.flatMap((id) => this.remove(id, nowMs) ?? []);
   }
 }

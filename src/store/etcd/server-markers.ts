@@ -1,3 +1,4 @@
+import { isLoopback } from '../../core/host.js';
 import type { ServerId } from '../../core/ids.js';
 import type { Clock, LeaseOwner } from '../../core/ports.js';
 import type { HostCounts } from '../../core/self-preservation.js';
@@ -113,13 +114,17 @@ export class ServerMarkers {
 
   /** Returns how to ask another server for its leases. Undefined for an unknown server. */
   findServer(id: ServerId): LeaseOwner | undefined {
-    return this.#servers.find(id);
+    return this.#servers.find(id, this.#options.clock.nowMs());
   }
 
-  /** Sets the URL in the markers. One that a registration has does not replace the one that the operator gave. */
+  /**
+   * Sets the URL in the markers. One that a registration has does not replace the one that the operator gave, and one on loopback, at which no
+   * other machine reaches this server, replaces no other.
+   */
   setUrl(url: string, { isFixed }: { readonly isFixed: boolean }): void {
     const isFirst = this.#url === undefined;
-    if (isFixed || !this.#isUrlFixed) this.#url = url;
+    const isBetter = isFirst || !isLoopback(new URL(url).hostname);
+    if (isFixed || (isBetter && !this.#isUrlFixed)) this.#url = url;
     this.#isUrlFixed ||= isFixed;
     // The first lease can be asked for before the next marker.
     if (isFirst && this.#number > 0) this.start();
@@ -133,7 +138,7 @@ export class ServerMarkers {
   /** Records a complete list of the markers, which began `ageMs` ago. Returns the leases of the servers that left. */
   recordList(markers: ReadonlyMap<string, KeyValue>, ageMs: number): bigint[] {
     this.#recordFreshness(this.#options.clock.nowMs() - ageMs);
-    const gone = this.#servers.keepOnly(markers);
+    const gone = this.#servers.keepOnly(markers, this.#options.clock.nowMs());
     for (const [id, marker] of markers) this.#record(id, marker);
     return gone.filter((lease) => !this.hasLease(lease));
   }
@@ -147,7 +152,7 @@ export class ServerMarkers {
   /** Records that a marker is gone. Returns the lease of its server. */
   recordRemoval(id: string): bigint | undefined {
     this.#otherHosts.forget(id);
-    return this.#servers.remove(id);
+    return this.#servers.remove(id, this.#options.clock.nowMs());
   }
 
   /** Returns the sum of the hosts of the other servers. None if their markers are too old to prove anything. */

@@ -140,7 +140,7 @@ const URL = 'http://10.0.0.1:8080';
 const UNSHARED = addServer(asLeaseId('unshared'), asServerId('server-1'));
 
 describe('a lease without a record that names its server', () => {
-  const OWNER = { url: URL, isGone: false };
+  const OWNER = { url: URL, lostForMs: undefined };
 
   it.each([
     ['advertises', () => granting.store.publishUrl(URL)],
@@ -152,6 +152,30 @@ describe('a lease without a record that names its server', () => {
       found: { kind: 'unshared', alias: digestLease(UNSHARED), owner: OWNER },
       ms: 0,
     });
+  });
+
+  it.each([
+    ['http://127.0.0.1:8080', 'http://10.0.0.1:8080', 'http://10.0.0.1:8080'],
+    ['http://10.0.0.1:8080', 'http://[::1]:8080', 'http://10.0.0.1:8080'],
+    ['http://10.0.0.1:8080', 'http://10.0.0.2:8080', 'http://10.0.0.2:8080'],
+  ])('has the newest URL, but none on loopback if there is another: %s, %s', async (first, second, expected) => {
+    for (const [n, ownerUrl] of [first, second].entries())
+      granting.put({ ...registration(`l${n}`, replica(`r${n}`)), ownerUrl });
+    await advance(clock, 1100);
+    expect((await find(UNSHARED)).found).toMatchObject({ owner: { url: expected } });
+  });
+
+  it('is not known to have ended while its owner has reported no URL', async () => {
+    expect(await find(UNSHARED)).toEqual({ found: { kind: 'unsettled', alias: digestLease(UNSHARED) }, ms: 0 });
+  });
+
+  it('has the owner whose first marker is on its way', async () => {
+    const late = new SimulatedStore(etcd, clock, 3);
+    late.store.publishUrl(URL);
+    const finding = find(addServer(asLeaseId('early'), asServerId('server-3')));
+    asked.link.delayMs = () => 300;
+    void late.store.start();
+    expect((await finding).found).toMatchObject({ kind: 'unshared', owner: OWNER });
   });
 
   it('has the URL that the owner advertises, whatever its registrations have', async () => {
@@ -177,7 +201,11 @@ describe('a lease without a record that names its server', () => {
     await advance(clock, 1100);
     granting.link.isCut = true;
     await advance(clock, 20_000);
-    expect((await find(UNSHARED)).found).toMatchObject({ kind: 'unshared', owner: { url: URL, isGone: true } });
+    const { found } = await find(UNSHARED);
+    expect(found).toMatchObject({ kind: 'unshared', owner: { url: URL } });
+    const lostForMs = found.kind === 'unshared' ? found.owner.lostForMs : undefined;
+    expect(lostForMs).toBeGreaterThan(3000);
+    expect(lostForMs).toBeLessThan(8000);
     granting.link.isCut = false;
     await advance(clock, 10_000);
     expect((await find(UNSHARED)).found).toMatchObject({ kind: 'unshared', owner: OWNER });
@@ -195,16 +223,13 @@ describe('a lease without a record that names its server', () => {
   });
 });
 
-it('remembers the last 100 servers whose markers ended', () => {
+it('remembers the last 1,000 servers whose markers ended', () => {
   const servers = new KnownServers();
-  for (let n = 0; n <= 101; n++) servers.record(`s${n}`, { lease: BigInt(n), url: URL });
-  expect(servers.keepOnly(new Map([['s101', 0]]))).toHaveLength(101);
-  expect(['s0', 's1', 's100', 's101'].map((id) => servers.find(asServerId(id))?.isGone)).toEqual([
-    undefined,
-    true,
-    true,
-    false,
-  ]);
+  for (let n = 0; n <= 1001; n++) servers.record(`s${n}`, { lease: BigInt(n), url: URL });
+  expect(servers.keepOnly(new Map([['s1001', 0]]), 5)).toHaveLength(1001);
+  const lostForMs = ['s0', 's1', 's1000', 's1001'].map((id) => servers.find(asServerId(id), 7)?.lostForMs);
+  expect(lostForMs).toEqual([undefined, 2, 2, undefined]);
+  expect(servers.find(asServerId('s0'), 7)).toBeUndefined();
 });
 
 it('knows for a minute that a lease of another server was superseded', async () => {
@@ -226,6 +251,20 @@ it('knows for a minute that a lease of another server was superseded', async () 
   for (const { link } of [asked, granting]) link.isCut = false;
   await advance(clock, 50_000);
   expect(await locate()).toBe('unknown');
+});
+
+it('asks the owner of a superseded lease, because only the owner knows of an oversized registration', async () => {
+  const options = { clock, random: createSeededRandom(1), ids: createCountingIds(), events: createRecordingEvents() };
+  const registry = new Registry({ ...options, store: asked.store });
+  granting.put({ ...ONE, lease: UNSHARED });
+  await advance(clock, 1100);
+  asked.put(registration('other', replica('r1')));
+  await advance(clock, 100);
+  expect(await registry.locateLease(UNSHARED)).toEqual({
+    kind: 'elsewhere',
+    owner: { url: URL, lostForMs: undefined },
+    registration: undefined,
+  });
 });
 
 it('a store without other servers has only the leases of its process', async () => {
