@@ -177,7 +177,7 @@ export class Attempt<Channel extends CallChannel = CallChannel> implements Watch
     this.#record.end(outcome);
     if (!this.#context.onAttempt && !this.#trace) return;
     const durationMs = this.#context.clock.nowMs() - this.#startedAtMs;
-    callListener(() => this.#trace?.end({ code, durationMs }));
+    if (this.#trace) callListener(() => this.#trace?.end({ code, durationMs }));
     this.#emit({ kind: 'attempt_ended', target: this.target, attempt: this.#number, code, durationMs });
   }
 

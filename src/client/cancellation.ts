@@ -66,14 +66,14 @@ export class CallCancellation extends Cancellation implements ListElement {
   beginAttempt(): Cancellation {
     const attempt = new Cancellation();
     if (this.isCancelled) attempt.cancel(this.reason);
-    this.#attempts = [...this.#attempts, attempt];
+    this.#attempts = this.#attempts.length === 0 ? [attempt] : [...this.#attempts, attempt];
     return attempt;
   }
 
   /** Forgets an attempt that has ended. */
   endAttempt(attempt: Cancellation): void {
-    const others = this.#attempts.filter((other) => other !== attempt);
-    this.#attempts = others.length > 0 ? others : NO_ATTEMPTS;
+    const isOnly = this.#attempts.length === 1 && this.#attempts[0] === attempt;
+    this.#attempts = isOnly ? NO_ATTEMPTS : this.#attempts.filter((other) => other !== attempt);
   }
 
   /** Cancels the call when the signal is aborted, until {@link end}. */

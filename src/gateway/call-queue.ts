@@ -59,20 +59,27 @@ export class CallQueue {
   async run<T>(call: QueuedCall<T>): Promise<T> {
     const hasLine = this.#length > 0 && this.#lines.has(call.getLine());
     // If no replica takes calls, an attempt fails at once with the reason. Otherwise, it would overtake those that wait.
-    let busy = hasLine && !call.isBusy() ? createLineError() : undefined;
+    if (hasLine && !call.isBusy()) return this.#runLater(call, createLineError());
+    try {
+      return await call.make(doNothing);
+    } catch (error) {
+      return this.#runLater(call, requireBusy(error, call));
+    }
+  }
+
+  /** Waits for a replica, and then makes a call. */
+  async #runLater<T>(call: QueuedCall<T>, reason: BusyError): Promise<T> {
     const waitsUntilMs = this.#clock.nowMs() + this.#limits.queueTimeoutMs;
+    let busy = reason;
     let place: Place | undefined;
     try {
       for (;;) {
-        if (busy) {
-          if (!place || !this.#lines.get(place.line)?.has(place)) place = this.#enter(call, busy);
-          await this.#waitForTurn(place, call, busy, waitsUntilMs);
-        }
+        if (!place || !this.#lines.get(place.line)?.has(place)) place = this.#enter(call, busy);
+        await this.#waitForTurn(place, call, busy, waitsUntilMs);
         try {
           return await call.make(() => place && this.#leave(place));
         } catch (error) {
-          if (!(error instanceof BusyError) || !call.canRepeat()) throw error;
-          busy = error;
+          busy = requireBusy(error, call);
         }
       }
     } finally {
@@ -84,7 +91,7 @@ export class CallQueue {
     if (this.#length >= this.#limits.maxQueuedCalls) throw busy;
     this.#length++;
     const line = call.getLine();
-    const place = { line, isBusy: call.isBusy, pushBackEndsMs: 0, notBeforeMs: 0, wake: () => {} };
+    const place = { line, call, pushBackEndsMs: 0, notBeforeMs: 0, wake: doNothing };
     const places = this.#lines.get(line);
     if (places) places.add(place);
     else this.#lines.set(line, new Set([place]));
@@ -124,7 +131,7 @@ export class CallQueue {
       this.#isChecking = false;
       const nowMs = this.#clock.nowMs();
       for (const places of this.#lines.values())
-        for (const place of places) if (!isInJitter(place, nowMs) && !place.isBusy()) place.wake();
+        for (const place of places) if (!isInJitter(place, nowMs) && !place.call.isBusy()) place.wake();
       if (this.#length > 0) this.#check();
     });
   }
@@ -133,7 +140,7 @@ export class CallQueue {
 /** The place of a call in a line. */
 interface Place {
   readonly line: string;
-  readonly isBusy: () => boolean;
+  readonly call: Pick<QueuedCall<unknown>, 'isBusy'>;
   /** Time at which the replicas that asked not to be called can be called again. */
   pushBackEndsMs: number;
   notBeforeMs: number;
@@ -147,6 +154,14 @@ interface Place {
 function isInJitter({ pushBackEndsMs, notBeforeMs }: Place, nowMs: number): boolean {
   return pushBackEndsMs <= nowMs && nowMs < notBeforeMs;
 }
+
+/** Returns the reason why no replica takes a call. Throws any other error, and that of a call that can't be made again. */
+function requireBusy(error: unknown, call: Pick<QueuedCall<unknown>, 'canRepeat'>): BusyError {
+  if (error instanceof BusyError && call.canRepeat()) return error;
+  throw error;
+}
+
+function doNothing(): void {}
 
 /** Creates the reason to wait of a call that arrives while others wait. */
 function createLineError(): BusyError {

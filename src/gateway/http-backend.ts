@@ -1,7 +1,8 @@
+import type { ServerResponse } from 'node:http';
 import type { HttpCaller, OpenHttpCall } from '../client/http-calls/http-caller.js';
 import { DEFAULTS } from '../core/defaults.js';
 import type { BackendCall, CallBackend, OpenResponse } from './call-backend.js';
-import { isEventStream, relayResponse } from './response-relay.js';
+import { isEventStream, type RelayEnd, type RelayOptions, relayResponse } from './response-relay.js';
 
 /** Options of an {@link HttpBackend}. */
 export interface HttpBackendOptions {
@@ -23,11 +24,11 @@ export class HttpBackend implements CallBackend {
     return true;
   }
 
-  async open(call: BackendCall): Promise<OpenResponse> {
+  open(call: BackendCall): Promise<OpenResponse> {
     const { caller, filterHeaders } = this.#options;
     const { request, path } = call;
     const timeoutMs = path.isText ? DEFAULTS.textCallTimeoutMs : DEFAULTS.callTimeoutMs;
-    const opened = await caller.open(
+    const opened = caller.open(
       call.discovery,
       {
         method: request.method ?? 'POST',
@@ -40,8 +41,12 @@ export class HttpBackend implements CallBackend {
       { affinity: call.affinity, failWhenBusy: true, caller: call.caller, onBegin: call.onBegin },
       call.read.isStream ? DEFAULTS.streamTimeoutMs : timeoutMs,
     );
-    return new OpenHttpResponse(opened);
+    return opened.then(toResponse);
   }
+}
+
+function toResponse(opened: OpenHttpCall): OpenResponse {
+  return new OpenHttpResponse(opened);
 }
 
 class OpenHttpResponse implements OpenResponse {
@@ -64,7 +69,12 @@ class OpenHttpResponse implements OpenResponse {
     return isEventStream(this.#opened.response.head.headers);
   }
 
-  send(...[response, options, isAbandoned, onEnd]: Parameters<OpenResponse['send']>): void {
+  send(
+    response: ServerResponse,
+    options: RelayOptions,
+    isAbandoned: () => boolean,
+    onEnd: (end: RelayEnd) => void,
+  ): void {
     const { response: incoming, attempt, end } = this.#opened;
     relayResponse(incoming, response, options, (relayed) => {
       if (relayed.error === undefined) attempt.succeed();

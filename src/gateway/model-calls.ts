@@ -1,13 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { BrokenConnectionError, BusyError } from '../client/connection-errors.js';
 import { getAffinityKey } from '../client/http-calls/affinity-key.js';
-import {
-  createRetryHeaders,
-  findCause,
-  findStatusError,
-  STATEFUL_ERROR,
-  toOpenaiError,
-} from '../client/http-calls/call-error.js';
+import { createRetryHeaders, findStatusError, STATEFUL_ERROR, toOpenaiError } from '../client/http-calls/call-error.js';
 import { createReplicaHeader, filterResponseHeaders, replaceHeaders } from '../client/http-calls/forwarded-headers.js';
 import type { HttpStatusError } from '../client/http-calls/http-failure.js';
 import { isTooLong } from '../client/http-calls/model-list.js';
@@ -23,9 +16,10 @@ import type { OpenResponse } from './call-backend.js';
 import type { CallPath } from './call-paths.js';
 import { CallQueue, type QueueLimits } from './call-queue.js';
 import { ABORTED_STATUS, ModelCall } from './model-call.js';
-import type { CallRoute, ModelRoutes } from './model-routes.js';
-import { type RequestModel, readRequestModel, replaceModel } from './request-model.js';
+import type { ModelRoutes } from './model-routes.js';
+import { readRequestModel } from './request-model.js';
 import { endResponse, READ_TIMEOUT_MS, writeHead } from './response-relay.js';
+import { RoutedCall } from './routed-call.js';
 import type { Caller } from './steering.js';
 import { findTokenUsage } from './token-usage.js';
 
@@ -45,9 +39,6 @@ export interface ModelCallsOptions extends QueueLimits {
 
 /** Maximum length of a model's name in logs, in UTF-16 units. */
 const MAX_LOGGED_UNITS = 256;
-
-/** Maximum number of attempts of a call after which it does not wait for another. */
-const MAX_ATTEMPTS = 3;
 
 /** Handles calls of models: finds the model in the request, calls a replica of it, and sends its response to the caller. */
 export class ModelCalls {
@@ -113,64 +104,10 @@ export class ModelCalls {
     const targets = routes.listTargets(name);
     if (read.hasPreviousResponse && routes.hasSeveralEngines(targets, steering)) return STATEFUL_ERROR;
     const affinity = steering.affinity ?? (hasAffinity ? getAffinityKey(read, pieces) : undefined);
-    const request = { read, pieces, affinity };
-    const possible = targets.flatMap((target) => routes.list(call.path, target, steering));
+    const possible = routes.list(call.path, name, steering);
     if (possible.length === 0) return createProtocolError(name, call.path);
-    return this.#queue.run({
-      getLine: () => `${targets.join('\n')}\n${steering.text}`,
-      make: (onAttempt) => this.#openAny(call, possible, request, onAttempt),
-      isBusy: () => possible.every(({ discovery }) => discovery.isBusy),
-      canRepeat: () => call.attempts < MAX_ATTEMPTS && !call.isAbandoned,
-      onWait: (stop) => {
-        call.isWaiting = true;
-        call.cancelWith({ cancel: stop });
-      },
-    });
-  }
-
-  /** Opens a call at a replica of the first route that can take it. */
-  async #openAny(
-    call: ModelCall,
-    routes: readonly CallRoute[],
-    request: RoutedRequest,
-    onAttempt: () => void,
-  ): Promise<OpenResponse> {
-    let busy: BusyError | undefined;
-    for (const [index, route] of routes.entries()) {
-      try {
-        return await this.#openAt(call, route, request, onAttempt);
-      } catch (error) {
-        if (error instanceof BusyError) busy = busy && busy.retryAfterMs <= error.retryAfterMs ? busy : error;
-        const isLast = index === routes.length - 1;
-        if (isLast || !isWorthAnother(error, call.attempts) || call.isAbandoned) throw busy ?? error;
-      }
-    }
-    throw new AnyserveError('no_match', `no replica offers the model ${call.model}`);
-  }
-
-  #openAt(
-    call: ModelCall,
-    { target, backend, discovery }: CallRoute,
-    { read, pieces, affinity }: RoutedRequest,
-    onAttempt: () => void,
-  ): Promise<OpenResponse> {
-    return backend.open({
-      request: call.request,
-      path: call.path,
-      search: call.search,
-      target,
-      discovery,
-      read,
-      body: target === read.model.name ? pieces : replaceModel(pieces, read, target),
-      affinity,
-      caller: call.caller.name,
-      onAttempt: () => {
-        call.attempts++;
-        call.isWaiting = false;
-        onAttempt();
-      },
-      onBegin: (cancellation) => call.cancelWith(cancellation),
-    });
+    const request = { read, pieces, affinity, targets, conditionsText: steering.text };
+    return this.#queue.run(new RoutedCall(call, possible, request));
   }
 
   #relay(call: ModelCall, opened: OpenResponse): void {
@@ -243,13 +180,6 @@ export class ModelCalls {
   }
 }
 
-/** A request that can be sent to a replica. */
-interface RoutedRequest {
-  readonly read: RequestModel;
-  readonly pieces: readonly Buffer[];
-  readonly affinity: string | undefined;
-}
-
 const BODY_ERRORS: Readonly<Record<'too_large' | 'no_room', OpenaiError>> = {
   too_large: createRequestError('the request body is too large; --max-body-bytes of the gateway sets the limit', {
     status: 413,
@@ -270,14 +200,4 @@ function createProtocolError(model: string, { path }: CallPath): OpenaiError {
     `the replicas of ${quote(model)} speak gRPC, and ${path} is not translated for them; use /chat/completions, /completions or /embeddings`,
     { code: 'unsupported_path' },
   );
-}
-
-/** Number of attempts from which a replica that dies is the last: an input that crashes engines must not reach those of all models. */
-const MAX_CRASHES = 2;
-
-/** Returns whether the next model of an alias can do better than the one that has failed. */
-function isWorthAnother(error: unknown, attempts: number): boolean {
-  if (!(error instanceof AnyserveError)) return false;
-  if (attempts >= MAX_CRASHES && findCause(error, BrokenConnectionError)) return false;
-  return !error.isFinal || error.code === 'no_match';
 }

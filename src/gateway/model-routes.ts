@@ -2,6 +2,7 @@ import type { TableDiscovery } from '../client/balancing/table-discovery.js';
 import { createUnknownModelError, isTooLong } from '../client/http-calls/model-list.js';
 import { createRequestError, type OpenaiError } from '../client/http-calls/openai-error.js';
 import type { ModelFleet } from '../client/model-fleet.js';
+import { GenerationalCache } from '../core/generational-cache.js';
 import { quote } from '../core/quoting.js';
 import type { Aliases } from './aliases.js';
 import type { CallBackend } from './call-backend.js';
@@ -24,10 +25,21 @@ export interface CallRoute {
   readonly discovery: TableDiscovery;
 }
 
+/** The routes for a list of replicas. */
+interface KnownRoutes {
+  /** Stands for the list. */
+  readonly snapshot: object;
+  readonly routes: readonly CallRoute[];
+}
+
+/** Maximum number of combinations of names and conditions whose routes are kept for each path. */
+const MAX_KNOWN = 1000;
+
 /** Finds the replicas that can take a call: those of the requested model, or of the models that an alias stands for. */
 export class ModelRoutes {
   readonly #options: ModelRoutesOptions;
   readonly #steering = new SteeringHeaders();
+  readonly #known = new Map<CallPath, GenerationalCache<string, KnownRoutes>>();
 
   constructor(options: ModelRoutesOptions) {
     this.#options = options;
@@ -48,13 +60,19 @@ export class ModelRoutes {
   }
 
   /**
-   * Lists the routes to a model, in the order in which they are tried. For a model without any replica, it is the first backend,
-   * which waits for replicas after the start of an API server.
+   * Lists the routes to the models that a name stands for, in the order in which they are tried. For a model without any replica, it is
+   * the first backend, which waits for replicas after the start of an API server. They are the same until the list of replicas changes.
    */
-  list(path: CallPath, target: string, steering: Steering): readonly CallRoute[] {
-    const routes = this.#listAll(target, steering);
-    const found = routes.filter(({ discovery }) => discovery.count > 0);
-    return (found.length > 0 ? found : routes.slice(0, 1)).filter(({ backend }) => backend.supports(path));
+  list(path: CallPath, name: string, steering: Steering): readonly CallRoute[] {
+    const { snapshot } = this.#options.fleet;
+    const known = this.#known.get(path) ?? new GenerationalCache(MAX_KNOWN);
+    this.#known.set(path, known);
+    const key = steering.text === '' ? name : `${name}\n${steering.text}`;
+    const last = known.get(key);
+    if (last?.snapshot === snapshot) return last.routes;
+    const routes = this.listTargets(name).flatMap((target) => this.#listFor(path, target, steering));
+    known.set(key, { snapshot, routes });
+    return routes;
   }
 
   /** Returns whether several replicas with an HTTP endpoint offer one of the models. */
@@ -91,6 +109,12 @@ export class ModelRoutes {
       return undefined;
     const message = `no replica of the model ${quote(name)} matches the X-Anyserve headers of the request`;
     return createRequestError(message, { status: 404, code: 'no_match' });
+  }
+
+  #listFor(path: CallPath, target: string, steering: Steering): readonly CallRoute[] {
+    const routes = this.#listAll(target, steering);
+    const found = routes.filter(({ discovery }) => discovery.count > 0);
+    return (found.length > 0 ? found : routes.slice(0, 1)).filter(({ backend }) => backend.supports(path));
   }
 
   #isMatched(target: string, steering: Steering): boolean {

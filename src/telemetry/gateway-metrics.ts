@@ -1,4 +1,5 @@
 import type { CallEvent } from '../core/ports.js';
+import { type CallLabels, type CallSeries, CallSeriesTable } from './call-series.js';
 import { type FinishedCall, getOperation } from './finished-call.js';
 import { GenAiTimes } from './gen-ai-times.js';
 import { LabelCounts, type Sample } from './label-counts.js';
@@ -52,6 +53,7 @@ export class GatewayMetrics {
   readonly #times: GenAiTimes;
   readonly #tokens = new LabelCounts();
   readonly #calls = new LabelCounts();
+  readonly #series = new CallSeriesTable((labels) => this.#createSeries(labels));
 
   constructor(options: GatewayMetricsOptions) {
     this.#options = options;
@@ -79,13 +81,18 @@ export class GatewayMetrics {
   record({ path, model, status, durationMs, firstByteMs, usage, caller = '' }: FinishedCall): void {
     const operation = getOperation(path);
     const name = this.#toLabel(model);
-    const statusClass = `${Math.floor(status / 100)}xx`;
-    this.#times.recordRequest(operation, name, status, durationMs);
+    const statusClass = Math.floor(status / 100);
+    const series = this.#series.find({ operation, model: name, caller, statusClass });
+    series.durations.record(durationMs);
+    series.calls.count++;
     if (firstByteMs !== undefined) this.#times.recordFirstToken(operation, name, firstByteMs);
-    this.#calls.add([statusClass, caller]);
     if (!usage) return;
-    this.#tokens.add([name, 'input', caller], usage.input);
-    this.#tokens.add([name, 'output', caller], usage.output);
+    series.tokens ??= {
+      input: this.#tokens.get([name, 'input', caller]),
+      output: this.#tokens.get([name, 'output', caller]),
+    };
+    series.tokens.input.count += usage.input;
+    series.tokens.output.count += usage.output;
   }
 
   /** Counts the calls in progress that wait, or that do not, by model. Models without any are listed with 0. */
@@ -95,6 +102,14 @@ export class GatewayMetrics {
       if (isWaiting === waiting) counts.add([this.#toLabel(model)]);
     }
     return counts.listSamples();
+  }
+
+  #createSeries({ operation, model, caller, statusClass }: CallLabels): CallSeries {
+    return {
+      durations: this.#times.getRequestTimes(operation, model, statusClass),
+      calls: this.#calls.get([`${statusClass}xx`, caller]),
+      tokens: undefined,
+    };
   }
 
   #toLabel(model: string | undefined): string {

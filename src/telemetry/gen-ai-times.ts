@@ -1,4 +1,4 @@
-import { DurationHistogram } from './duration-histogram.js';
+import { DurationHistogram, type DurationSeries } from './duration-histogram.js';
 import type { MetricsPage } from './metrics-page.js';
 
 /** Upper bounds of the buckets, in seconds. Source: OpenTelemetry's semantic conventions for GenAI metrics. */
@@ -19,7 +19,12 @@ export class GenAiTimes {
 
   /** Records the time of a request, by the class of its HTTP status. */
   recordRequest(operation: string, model: string, status: number, durationMs: number): void {
-    this.#durations.getSeries(operation, model, `${Math.floor(status / 100)}xx`).record(durationMs);
+    this.getRequestTimes(operation, model, Math.floor(status / 100)).record(durationMs);
+  }
+
+  /** Returns the times of requests, by the first digit of their HTTP status. */
+  getRequestTimes(operation: string, model: string, statusClass: number): DurationSeries {
+    return this.#durations.getSeries(operation, model, `${statusClass}xx`);
   }
 
   /** Records the time to the first part of a stream. */

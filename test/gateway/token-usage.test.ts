@@ -6,6 +6,8 @@ const find = (...texts: string[]) => findTokenUsage(texts.map((text) => Buffer.f
 describe('findTokenUsage', () => {
   it.each([
     ['of a chat completion', '{"choices":[],"usage":{"prompt_tokens":5,"total_tokens":7,"completion_tokens":2}}'],
+    ['with white space', '{"usage":{ "prompt_tokens" :\n\t5 ,"completion_tokens"\r:2\n}}'],
+    ['with zeros', '{"usage":{"prompt_tokens":5,"completion_tokens":2,"n":[0]}}'],
     [
       'with details',
       '{"usage" : {"prompt_tokens":5,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens":2}}',
@@ -39,6 +41,10 @@ describe('findTokenUsage', () => {
     ['a huge number', '{"usage":{"prompt_tokens":1e300,"completion_tokens":2}}'],
     ['an object that is cut off', '{"usage":{"prompt_tokens":5,'],
     ['other members', '{"usage":{"seconds":5}}'],
+    ['a number that is cut off', '{"usage":{"prompt_tokens":5'],
+    ['more digits than a count has', '{"usage":{"prompt_tokens":1234567890123456}}'],
+    ['null', '{"usage":{"prompt_tokens":null,"input_tokens":5}}'],
+    ['a name without a value', '{"usage":{"prompt_tokens"}}'],
     ['braces without end', `{"usage":{${'{'.repeat(3000)}`],
   ])('finds none in %s', (_what, text) => {
     expect(find(text)).toBeUndefined();
