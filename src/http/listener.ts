@@ -1,13 +1,13 @@
 import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { SecureContextOptions } from 'node:tls';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import { pollChanges } from '../core/poll-changes.js';
 import type { Clock } from '../core/ports.js';
 import { MIN_TLS_VERSION, type ServerTls } from '../core/tls.js';
-import { respondToParseError } from './http-parse-errors.js';
+import { respondToParseErrorInTurn } from './http-parse-errors.js';
 import type { ConnectionLimit } from './open-files.js';
 import { isFirstInPipeline, waitForTurn } from './pipelining.js';
 
@@ -161,7 +161,7 @@ function handleRequests(
     });
   });
   server.on('clientError', (error, socket) => {
-    if (!handlers.isTakenOver?.(socket)) respondToParseError(error, socket, handlers.formatError);
+    if (!handlers.isTakenOver?.(socket)) respondToParseErrorInTurn(error, socket as Socket, handlers.formatError);
   });
 }
 

@@ -4,7 +4,8 @@ import type { Socket } from 'node:net';
 /** Key of a connection's number of waiting requests. */
 const waitingRequests = Symbol('waitingRequests');
 
-type PipelinedSocket = Socket & { [waitingRequests]?: number };
+/** `_httpMessage` is Node's: the response that is sent at present. Node's own handler of parse errors reads it, too. */
+type PipelinedSocket = Socket & { [waitingRequests]?: number; readonly _httpMessage?: ServerResponse | null };
 
 /**
  * Delays each request until the response to the previous request on its connection has been read by the client.
@@ -45,4 +46,18 @@ export function isFirstInPipeline(response: ServerResponse): boolean {
 /** Returns whether a request on a connection waits for an earlier response. */
 export function hasPipelinedRequest(socket: PipelinedSocket): boolean {
   return (socket[waitingRequests] ?? 0) > 0;
+}
+
+/**
+ * Calls a function when all requests that have arrived completely on a connection have their responses. Does not call it if
+ * the connection closes before that, or with the last response.
+ */
+export function waitForResponses(socket: PipelinedSocket, next: () => void): void {
+  const pending = socket.destroyed ? undefined : socket._httpMessage;
+  // An incomplete request gets no response: the rest of it will never be valid.
+  if (!pending?.req.complete) return void next();
+  // Node has then assigned the socket to the next response.
+  pending.once('close', () => {
+    if (socket.writable) waitForResponses(socket, next);
+  });
 }

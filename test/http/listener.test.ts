@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { TLSSocket } from 'node:tls';
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import type { ServerTls } from '../../src/core/tls.js';
 import { type Listener, type ListenerHandlers, type ListenerOptions, startListener } from '../../src/http/listener.js';
 import { ConnectionLimit } from '../../src/http/open-files.js';
@@ -90,6 +90,80 @@ it('formats the response to a request that is not HTTP, and sends none on a conn
   const taken = openRawConnection((await listen({ isTakenOver })).port, 'GET /ä HTTP/1.1\r\n\r\n');
   await until('the error is ignored', () => ignored > 0);
   expect(taken.received()).toBe('');
+});
+
+it('says that a request target without a slash needs one', async () => {
+  const { port } = await listen();
+  for (const target of ['v1/models', '?a=1', 'models']) {
+    const { received } = openRawConnection(port, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    await until('there is a response', () =>
+      received().includes('{"problem":"the request target must start with a slash'),
+    );
+  }
+});
+
+describe('what is not HTTP after valid requests', () => {
+  const VALID = ['/a', '/b'].map((path) => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`).join('');
+
+  it.each([
+    ['in the same packet', `${VALID}GARBAGE\r\n\r\n`, ''],
+    ['in further packets', VALID, 'GARBAGE\r\n\r\n'],
+  ])('gets a 400 after their responses: %s', async (_how, first, next) => {
+    const waiting: ServerResponse[] = [];
+    const { port } = await listen({ handle: (_request, response) => void waiting.push(response) });
+    const { socket, received } = openRawConnection(port, first);
+    for (const path of ['a', 'b']) {
+      await until('the next one is handled', () => waiting.length > 0);
+      if (next !== '') socket.write(next);
+      await new Promise((resolve) => void setTimeout(resolve, 20));
+      waiting.pop()?.end(`response to ${path}`);
+    }
+    await until('the connection is closed', () => socket.readableEnded);
+    expect(received()).toMatch(
+      /^HTTP\/1\.1 200 .*response to aHTTP\/1\.1 200 .*response to bHTTP\/1\.1 400 .*\{"problem":/s,
+    );
+    expect(received().split('HTTP/1.1 400').length).toBe(2);
+  });
+
+  it('is ignored if the connection closes with the last response', async () => {
+    const { port } = await listen();
+    const closing = 'GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
+    const { socket, received } = openRawConnection(port, `${closing}GARBAGE\r\n\r\n`);
+    await until('the connection is closed', () => socket.readableEnded);
+    expect(received()).toMatch(/^HTTP\/1\.1 200 .*you asked for \/a$/s);
+  });
+
+  it('closes the connection of a client that leaves', async () => {
+    const waiting: ServerResponse[] = [];
+    const { port } = await listen({ handle: (_request, response) => void waiting.push(response) });
+    const { socket } = openRawConnection(port, 'GET /a HTTP/1.1\r\nHost: x\r\n\r\nGARBAGE\r\n\r\n');
+    await until('it is handled', () => waiting.length > 0);
+    socket.end();
+    await until('its response is closed', () => waiting[0]?.closed === true);
+    expect(waiting[0]?.writableFinished).toBe(false);
+  });
+
+  it('gets a 408 after their responses if it does not arrive in time', async () => {
+    const waiting: ServerResponse[] = [];
+    const { port } = await listen(
+      { handle: (_request, response) => void waiting.push(response) },
+      { headTimeoutMs: 100, requestTimeoutMs: 200 },
+    );
+    const { socket, received } = openRawConnection(port, 'GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\n');
+    await until('the first one is handled', () => waiting.length > 0);
+    await new Promise((resolve) => void setTimeout(resolve, 400));
+    expect(received()).toBe('');
+    waiting[0]?.end('response to a');
+    await until('the connection is closed', () => socket.readableEnded);
+    expect(received()).toMatch(/^HTTP\/1\.1 200 .*response to aHTTP\/1\.1 408 /s);
+  });
+
+  it('gets a 400 at once in the body of a request', async () => {
+    const { port } = await listen({ handle: () => {} });
+    const head = 'POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n';
+    const { received } = openRawConnection(port, `${head}GARBAGE\r\n`);
+    await until('there is a response', () => received().startsWith('HTTP/1.1 400 '));
+  });
 });
 
 it('refuses connections beyond the limit of open files', async () => {
