@@ -4,6 +4,7 @@ import type { Log } from '../core/ports.js';
 import { CallerKeys } from '../credentials/caller-keys.js';
 import { parseUpstreamKeys } from '../credentials/upstream-keys.js';
 import { clock } from '../system.js';
+import { createRefusalLog } from '../telemetry/refused-request.js';
 import { parseChoice, parseDurationMs, parseWholeNumber } from './argument-parsers.js';
 import { CallLog } from './call-log.js';
 import { type Arguments, type Command, type CommandIo, getShutdownExitCode, waitForShutdown } from './command.js';
@@ -192,6 +193,7 @@ export const gatewayCommand: Command = {
         calls.add(call);
         young.recordCall();
       },
+      onRefuse: createRefusalLog(log, clock),
       renderMetrics: link && (() => link.renderMetrics()),
     });
     if (link) link.reportListening(gateway.url, () => gateway.readMetrics());

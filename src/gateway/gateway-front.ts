@@ -9,19 +9,29 @@ import type { GrpcCalls } from '../client/lazy-inference-caller.js';
 import type { ModelFleet } from '../client/model-fleet.js';
 import { isLoopback } from '../core/host.js';
 import type { Clock, EndTrace, Random, ServedCall, ServerTracer } from '../core/ports.js';
+import { truncateText } from '../core/quoting.js';
 import type { Listener } from '../http/listener.js';
-import { getHeaderValues, parseTarget, type RequestTarget, toOriginForm } from '../http/request-head.js';
+import { getHeaderValues } from '../http/request-head.js';
 import type { FinishedCall } from '../telemetry/finished-call.js';
 import { type AttemptCounts, GatewayMetrics } from '../telemetry/gateway-metrics.js';
 import type { MetricsSnapshot } from '../telemetry/process-metrics.js';
+import type { RefusedRequest } from '../telemetry/refused-request.js';
 import type { Aliases } from './aliases.js';
 import { BodyBuffer } from './body-buffer.js';
-import { type CallPath, createCallPaths, findPathProblem, isStatefulPath } from './call-paths.js';
+import { type CallPath, createCallPaths } from './call-paths.js';
 import type { QueueLimits } from './call-queue.js';
+import { type FrontTarget, isModelsPath, MODELS_PATH, readFrontTarget } from './front-target.js';
 import { GrpcBackend } from './grpc-backend.js';
 import { HttpBackend } from './http-backend.js';
 import { ModelCalls } from './model-calls.js';
 import { ModelRoutes } from './model-routes.js';
+import {
+  createEncodingError,
+  createMethodError,
+  createPathError,
+  REPEATED_TYPE,
+  UNKNOWN_KEY,
+} from './request-errors.js';
 import { ANONYMOUS, type Caller, type FindCaller } from './steering.js';
 import { WebPages, type WebPagesOptions } from './web-pages.js';
 
@@ -43,6 +53,8 @@ export interface FrontSettings
   /** Timeout for a caller that reads nothing of its response, in ms. Default: 30,000. */
   readonly readTimeoutMs?: number | undefined;
   readonly onFinish: (call: FinishedCall) => void;
+  /** Called for each request that is refused before it becomes a call. */
+  readonly onRefuse: (refused: RefusedRequest) => void;
   /** Returns the metrics of all processes of the gateway in the format of Prometheus. Default: those of this process. */
   readonly renderMetrics?: (() => Promise<string>) | undefined;
   /** Traces the calls. Default: none. */
@@ -63,7 +75,6 @@ export interface GatewayUpstream {
   readonly attempts: AttemptCounts;
 }
 
-const MODELS_PATH = '/v1/models';
 const METRICS_PATH = '/metrics';
 
 const CALL_METHODS: readonly string[] = ['POST'];
@@ -71,16 +82,8 @@ const CALL_METHODS: readonly string[] = ['POST'];
 /** Node.js leaves out the body of a response to HEAD. */
 const READ_METHODS: readonly string[] = ['GET', 'HEAD'];
 
-const UNKNOWN_KEY: OpenaiError = {
-  status: 401,
-  message: 'this gateway needs a key that it knows: send Authorization: Bearer KEY',
-  type: 'authentication_error',
-  code: 'invalid_api_key',
-  headers: { 'www-authenticate': 'Bearer' },
-};
-
-/** An engine could read the body as the other type, with another model in it. */
-const REPEATED_TYPE = createRequestError('the request has more than one content-type header');
+/** Maximum length of a path in logs, in UTF-16 units. */
+const MAX_LOGGED_PATH = 256;
 
 /** Times of a shutdown, in ms. Default: 0. */
 export interface DrainTimes {
@@ -166,23 +169,35 @@ export class GatewayFront {
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
-    const error = this.#dispatch(request, response);
-    if (error) sendOpenaiError(response, error);
+    const target = readFrontTarget(request.url ?? '/', this.#paths);
+    const refusal = this.#dispatch(request, response, target);
+    if (refusal) this.#refuse(request, response, target, refusal);
   }
 
-  /** Hands a request to the code for its path. Returns the error of one that is refused. */
-  #dispatch(request: IncomingMessage, response: ServerResponse): OpenaiError | undefined {
-    const { path, search, callPath, problem } = this.#readTarget(request.url ?? '/');
-    if (problem !== undefined) return createRequestError(problem);
+  /** Checks whether a request is accepted from its caller, and handles it. */
+  #dispatch(request: IncomingMessage, response: ServerResponse, target: FrontTarget): Refusal | undefined {
+    const { path, problem } = target;
+    if (problem !== undefined) return { error: createRequestError(problem) };
     if (path === '/livez' || path === '/readyz') return this.#sendHealth(response, path === '/readyz');
     const pageProblem = this.#pages.findProblem(request);
-    if (pageProblem) return pageProblem;
+    if (pageProblem) return { error: pageProblem };
     if (this.#pages.respond(request, response)) return undefined;
     const { findCaller } = this.#settings;
     const caller = findCaller
       ? findCaller(getHeaderValues(request.rawHeaders, 'authorization'), request.socket)
       : ANONYMOUS;
-    if (!caller) return UNKNOWN_KEY;
+    if (!caller) return { error: UNKNOWN_KEY };
+    const error = this.#handleFrom(caller, request, response, target);
+    return error && { error, caller };
+  }
+
+  /** Hands a request to the code for its path. Returns the error of one that is refused. */
+  #handleFrom(
+    caller: Caller,
+    request: IncomingMessage,
+    response: ServerResponse,
+    { path, search, callPath }: FrontTarget,
+  ): OpenaiError | undefined {
     const isMetrics = path === METRICS_PATH;
     if (!callPath && !isMetrics && !isModelsPath(path)) return createPathError(path);
     const methods = callPath ? CALL_METHODS : READ_METHODS;
@@ -193,14 +208,18 @@ export class GatewayFront {
     return undefined;
   }
 
-  /** Reads the target of a request. That of most requests is a path of calls as it is, which needs no check. */
-  #readTarget(target: string): FrontTarget {
-    const known = this.#paths.get(target);
-    if (known) return { path: target, search: '', callPath: known, problem: undefined };
-    const { path, search } = parseTarget(toOriginForm(target));
-    // The name of a model can have slashes, which OpenAI's clients encode. This path is not sent to an engine.
-    const problem = isModelsPath(path) ? undefined : findPathProblem(path);
-    return { path, search, callPath: this.#paths.get(path), problem };
+  #refuse(request: IncomingMessage, response: ServerResponse, { path }: FrontTarget, { error, caller }: Refusal): void {
+    const refused: RefusedRequest = {
+      method: request.method ?? '',
+      path: truncateText(path, MAX_LOGGED_PATH),
+      status: error.status,
+      reason: error.message,
+      host: request.socket.remoteAddress,
+      caller: caller?.name,
+    };
+    sendOpenaiError(response, error);
+    this.#metrics.recordRefusal(refused);
+    this.#settings.onRefuse(refused);
   }
 
   #call(
@@ -273,46 +292,14 @@ export class GatewayFront {
   }
 }
 
-/** The parts of a request target. */
-interface FrontTarget extends RequestTarget {
-  /** Undefined for a path that is not forwarded. */
-  readonly callPath: CallPath | undefined;
-  /** Why the path is refused. */
-  readonly problem: string | undefined;
-}
-
-/** Returns whether a path is that of the list of models, or of one entry. */
-function isModelsPath(path: string): boolean {
-  return path === MODELS_PATH || path.startsWith(`${MODELS_PATH}/`);
+/** Why a request is refused, and its caller, if the key is known. */
+interface Refusal {
+  readonly error: OpenaiError;
+  readonly caller?: Caller;
 }
 
 function describeRequest({ method = '', headers }: IncomingMessage): ServedCall {
   return { protocol: 'http', method, getHeader: (name) => headers[name]?.toString() };
-}
-
-function createPathError(path: string): OpenaiError {
-  if (isStatefulPath(path)) {
-    const message = 'this request is about something that one engine keeps, and the gateway does not know which one';
-    return createRequestError(`${message}; call that engine directly`);
-  }
-  return createRequestError(`the gateway does not forward ${path.slice(0, 200)}; see --allow-path`, {
-    status: 404,
-    code: 'unknown_path',
-  });
-}
-
-function createMethodError({ method }: IncomingMessage, methods: readonly string[]): OpenaiError {
-  const error = createRequestError(`${method} is not supported here; use ${methods[0]}`, { status: 405 });
-  return { ...error, headers: { allow: methods.join(', ') } };
-}
-
-function createEncodingError(encoding: string): OpenaiError {
-  return createRequestError(
-    `a request body encoded with ${encoding.slice(0, 100)} is not supported; send it as it is`,
-    {
-      status: 415,
-    },
-  );
 }
 
 function sendJson(response: ServerResponse, value: unknown): void {

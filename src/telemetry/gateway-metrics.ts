@@ -5,6 +5,7 @@ import { GenAiTimes } from './gen-ai-times.js';
 import { LabelCounts, type Sample } from './label-counts.js';
 import { METRICS_CONTENT_TYPE, MetricsPage } from './metrics-page.js';
 import type { MetricsSnapshot } from './process-metrics.js';
+import type { RefusedRequest } from './refused-request.js';
 
 /** A call in progress. */
 export interface RunningCall {
@@ -37,6 +38,9 @@ export class AttemptCounts {
 /** Maximum number of models that have time series. Models that come and go would make others without end. */
 const MAX_MODELS = 500;
 
+/** Statuses of refused requests that are counted from the start. */
+const REFUSAL_STATUSES = ['400', '401', '403', '404', '405', '415', '421'];
+
 /** Model of the calls of all other models. */
 const OTHER = 'other';
 
@@ -54,6 +58,7 @@ export class GatewayMetrics {
   readonly #tokens = new LabelCounts();
   readonly #calls = new LabelCounts();
   readonly #series = new CallSeriesTable((labels) => this.#createSeries(labels));
+  readonly #refusals = new LabelCounts(REFUSAL_STATUSES);
 
   constructor(options: GatewayMetricsOptions) {
     this.#options = options;
@@ -61,6 +66,7 @@ export class GatewayMetrics {
     this.#times = new GenAiTimes(this.#page);
     this.#page.add('anyserve_tokens_total', () => this.#tokens.listSamples());
     this.#page.add('anyserve_calls_total', () => this.#calls.listSamples());
+    this.#page.add('anyserve_requests_refused_total', () => this.#refusals.listSamples());
     this.#page.add('anyserve_attempts_total', () => options.attempts.outcomes.listSamples());
     this.#page.add('anyserve_requests_waiting', () => this.#countCalls(true));
     this.#page.add('anyserve_requests_running', () => this.#countCalls(false));
@@ -93,6 +99,11 @@ export class GatewayMetrics {
     };
     series.tokens.input.count += usage.input;
     series.tokens.output.count += usage.output;
+  }
+
+  /** Counts a request that did not become a call. Anyone can send any path, so the only label is the status. */
+  recordRefusal({ status }: Pick<RefusedRequest, 'status'>): void {
+    this.#refusals.add([String(status)]);
   }
 
   /** Counts the calls in progress that wait, or that do not, by model. Models without any are listed with 0. */

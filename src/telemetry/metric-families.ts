@@ -136,6 +136,12 @@ export const METRIC_FAMILIES = {
     labels: ['http_response_status_class', 'key'],
     roles: ['gateway'],
   },
+  anyserve_requests_refused_total: {
+    type: 'counter',
+    help: 'Requests that were refused before they became calls, by status: 401 for unknown keys, 404 and 405 for paths and methods that are not served',
+    labels: ['http_response_status_code'],
+    roles: ['gateway'],
+  },
   anyserve_tokens_total: {
     type: 'counter',
     help: 'Tokens that engines have counted, in responses that say so',

@@ -1,3 +1,6 @@
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { run, start, startProgram, stopAll } from '../support/binary.js';
 import { findFreePort } from '../support/free-port.js';
@@ -61,6 +64,28 @@ describe('the log of an API server', () => {
     const counts = lines.map((line) => lines.filter((other) => secondOf(other) === secondOf(line)).length);
     // A burst, and the first line after it.
     expect(Math.max(...counts)).toBeLessThanOrEqual(11);
+  });
+});
+
+it('the log of a gateway has the requests that it refuses, and no key', async () => {
+  const keyFile = join(await mkdtemp(join(tmpdir(), 'logs-')), 'keys');
+  await writeFile(keyFile, 'alice key-of-alice-1234567', { mode: 0o600 });
+  const gateway = start(['gateway', '--port', '0', '--key-file', keyFile, '--log-format', 'json']);
+  const url = await gateway.waitForOutput(/listening on (http:\S+)/);
+  const headers = { authorization: `Bearer ${TOKEN}` };
+  expect((await fetch(`${url}/chat/completions?key=${TOKEN}`, { method: 'POST', headers, body: '{}' })).status).toBe(
+    401,
+  );
+  await until('it is logged', () => gateway.stderr().includes('"request_refused"'));
+  const { stderr } = await gateway.stop();
+  expect(stderr).not.toContain(TOKEN);
+  expect(parseLines(stderr).find(({ event }) => event === 'request_refused')).toMatchObject({
+    level: 'warn',
+    method: 'POST',
+    path: '/v1/chat/completions',
+    status: 401,
+    host: '127.0.0.1',
+    reason: expect.stringContaining('send Authorization: Bearer KEY'),
   });
 });
 

@@ -65,12 +65,16 @@ describe('the metrics of a gateway', () => {
     } as const;
     attempts.record({ ...ended, code: 'ok' });
     for (let n = 0; n < 2; n++) attempts.record({ ...ended, code: 'unavailable' });
+    metrics.recordRefusal({ status: 401 });
     expect(await readLines(metrics, 'anyserve_')).toEqual([
       'anyserve_build_info{version="1"} 1',
       'anyserve_tokens_total{gen_ai_request_model="m",gen_ai_token_type="input",key="alice"} 10',
       'anyserve_tokens_total{gen_ai_request_model="m",gen_ai_token_type="output",key="alice"} 4',
       'anyserve_calls_total{http_response_status_class="2xx",key="alice"} 2',
       'anyserve_calls_total{http_response_status_class="5xx",key=""} 1',
+      ...[400, 401, 403, 404, 405, 415, 421].map(
+        (status) => `anyserve_requests_refused_total{http_response_status_code="${status}"} ${status === 401 ? 1 : 0}`,
+      ),
       'anyserve_attempts_total{outcome="ok"} 1',
       'anyserve_attempts_total{outcome="unavailable"} 2',
       'anyserve_requests_waiting{model="m"} 1',

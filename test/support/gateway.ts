@@ -6,6 +6,7 @@ import type { ReplicaLoad } from '../../src/core/load.js';
 import { EMPTY_SELECTOR } from '../../src/core/selector.js';
 import type { ScalarPairs } from '../../src/json/capability-json.js';
 import type { FinishedCall } from '../../src/telemetry/finished-call.js';
+import type { RefusedRequest } from '../../src/telemetry/refused-request.js';
 import { startTestApiServer } from './api-server.js';
 import { createRecordingLog, replica, withEndpoint } from './replicas.js';
 import { until } from './until.js';
@@ -19,6 +20,7 @@ export async function startTestGateway(options: Partial<GatewayOptions> = {}, ke
   const authorization: Record<string, string> = key === undefined ? {} : { authorization: `Bearer ${key}` };
   const server = await startTestApiServer();
   const finished: FinishedCall[] = [];
+  const refused: RefusedRequest[] = [];
   const gateway = await startHttpGateway({
     servers: [server.url],
     access: {},
@@ -36,6 +38,7 @@ export async function startTestGateway(options: Partial<GatewayOptions> = {}, ke
     maxQueuedCalls: 100,
     queueTimeoutMs: 30_000,
     onFinish: (call) => finished.push(call),
+    onRefuse: (request) => refused.push(request),
     ...options,
   });
   const leases = new Map<string, LeaseId>();
@@ -80,6 +83,7 @@ export async function startTestGateway(options: Partial<GatewayOptions> = {}, ke
     server,
     gateway,
     finished,
+    refused,
     register,
     reportLoad,
     post,
