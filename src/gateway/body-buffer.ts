@@ -1,4 +1,5 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { acceptBody } from '../http/body-acceptance.js';
 import { PieceList } from './piece-list.js';
 
 /** The result of reading a body: its pieces, or why it was not read. */
@@ -19,8 +20,8 @@ export class BodyBuffer {
     this.#freeBytes = limits.maxTotalBytes;
   }
 
-  /** Reads a body in pieces. The caller {@link release}s the bytes that were read. */
-  read(request: IncomingMessage): Promise<BodyResult> {
+  /** Reads a body in pieces, after asking for it if its length is not over the limit. The caller {@link release}s the bytes that were read. */
+  read(request: IncomingMessage, response: ServerResponse): Promise<BodyResult> {
     return new Promise((resolve) => {
       const list = new PieceList();
       let bytes = 0;
@@ -33,8 +34,8 @@ export class BodyBuffer {
       };
       // A caller that gets this response early does not send the rest.
       if (Number(request.headers['content-length'] ?? 0) > this.#maxBodyBytes) finish({ kind: 'too_large' });
+      else acceptBody(request, response);
       request.on('data', (piece: Buffer) => {
-        // The rest of a refused body is read and discarded, because the response needs the connection.
         if (isDone) return;
         if (bytes + piece.length > this.#maxBodyBytes) return finish({ kind: 'too_large' });
         if (!this.#reserve(bytes, piece.length)) return finish({ kind: 'no_room' });

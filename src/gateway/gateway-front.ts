@@ -10,6 +10,8 @@ import type { ModelFleet } from '../client/model-fleet.js';
 import { isLoopback } from '../core/host.js';
 import type { Clock, EndTrace, Random, ServedCall, ServerTracer } from '../core/ports.js';
 import { truncateText } from '../core/quoting.js';
+import { ignoreBody } from '../http/body-acceptance.js';
+import { findHeadProblem } from '../http/head-problem.js';
 import type { Listener } from '../http/listener.js';
 import { getHeaderValues } from '../http/request-head.js';
 import type { FinishedCall } from '../telemetry/finished-call.js';
@@ -170,6 +172,7 @@ export class GatewayFront {
 
   handle(request: IncomingMessage, response: ServerResponse): void {
     const target = readFrontTarget(request.url ?? '/', this.#paths);
+    if (!target.callPath) ignoreBody(request, response, this.#clock);
     const refusal = this.#dispatch(request, response, target);
     if (refusal) this.#refuse(request, response, target, refusal);
   }
@@ -177,6 +180,11 @@ export class GatewayFront {
   /** Checks whether a request is accepted from its caller, and handles it. */
   #dispatch(request: IncomingMessage, response: ServerResponse, target: FrontTarget): Refusal | undefined {
     const { path, problem } = target;
+    const headProblem = findHeadProblem(request);
+    if (headProblem) {
+      response.shouldKeepAlive = false;
+      return { error: createRequestError(headProblem.detail, { status: headProblem.status }) };
+    }
     if (problem !== undefined) return { error: createRequestError(problem) };
     if (path === '/livez' || path === '/readyz') return this.#sendHealth(response, path === '/readyz');
     const pageProblem = this.#pages.findProblem(request);
@@ -208,7 +216,12 @@ export class GatewayFront {
     return undefined;
   }
 
-  #refuse(request: IncomingMessage, response: ServerResponse, { path }: FrontTarget, { error, caller }: Refusal): void {
+  #refuse(
+    request: IncomingMessage,
+    response: ServerResponse,
+    { path, callPath }: FrontTarget,
+    { error, caller }: Refusal,
+  ): void {
     const refused: RefusedRequest = {
       method: request.method ?? '',
       path: truncateText(path, MAX_LOGGED_PATH),
@@ -217,6 +230,7 @@ export class GatewayFront {
       host: request.socket.remoteAddress,
       caller: caller?.name,
     };
+    if (callPath) ignoreBody(request, response, this.#clock);
     sendOpenaiError(response, error);
     this.#metrics.recordRefusal(refused);
     this.#settings.onRefuse(refused);

@@ -41,6 +41,7 @@ export async function startGateway(
     },
     {
       handle: (request, response) => front.handle(request, response),
+      checksHead: true,
       formatError: (detail) => serializeOpenaiError(createRequestError(detail)),
       connections,
     },

@@ -10,6 +10,7 @@ import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Clock, EndTrace, Random } from '../core/ports.js';
 import { quote, truncateText } from '../core/quoting.js';
 import { UnorderedList } from '../core/unordered-list.js';
+import { ignoreBody } from '../http/body-acceptance.js';
 import { type FinishedCall, toTraceResult } from '../telemetry/finished-call.js';
 import type { BodyBuffer } from './body-buffer.js';
 import type { OpenResponse } from './call-backend.js';
@@ -71,7 +72,7 @@ export class ModelCalls {
     const call = new ModelCall(request, response, path, search, caller, clock.nowMs());
     call.endTrace = endTrace;
     this.#inProgress.add(call);
-    const body = await bodies.read(request);
+    const body = await bodies.read(request, response);
     if (body.kind === 'aborted') return this.#finish(call, ABORTED_STATUS, 0, undefined);
     if (body.kind !== 'read') return this.#refuse(call, BODY_ERRORS[body.kind]);
     call.bodyBytes = body.bytes;
@@ -160,6 +161,7 @@ export class ModelCalls {
 
   /** `cause`: what the log describes. Default: the message of the response. */
   #refuse(call: ModelCall, error: OpenaiError, cause: unknown = error.message): void {
+    ignoreBody(call.request, call.response, this.#options.clock);
     sendOpenaiError(call.response, error);
     this.#finish(call, error.status, 0, error.status >= 500 ? cause : undefined);
   }

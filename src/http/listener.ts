@@ -38,6 +38,11 @@ export interface ListenerHandlers {
   formatError(detail: string): string;
   /** Returns whether a handler has taken over a connection. Parse errors on it are ignored. Default: never. */
   isTakenOver?(socket: Duplex): boolean;
+  /**
+   * Whether `handle` checks the heads of requests, with {@link findHeadProblem}. Then it also gets those to which Node would respond:
+   * without a host, or with an expectation. Default: false.
+   */
+  readonly checksHead?: boolean | undefined;
   readonly connections: ConnectionLimit;
   /** The classes of requests and responses. Default: Node's. */
   readonly classes?: Pick<ServerOptions, 'IncomingMessage' | 'ServerResponse'> | undefined;
@@ -81,7 +86,7 @@ const LISTEN_BACKLOG = 4096;
 /** Starts an HTTP or HTTPS server. Resolves once it accepts requests. Throws `failed` when it can't listen on the address. */
 export async function startListener(options: ListenerOptions, handlers: ListenerHandlers): Promise<Listener> {
   const { tls, idleTimeoutMs = DEFAULT_IDLE_TIMEOUT_MS } = options;
-  const { server, stopPolling } = createNodeServer(options, handlers.classes);
+  const { server, stopPolling } = createNodeServer(options, handlers);
   const state = { keepsAlive: true };
   handleRequests(server, handlers, { idleTimeoutMs, keepsAlive: () => state.keepsAlive });
   handlers.connections.apply(server);
@@ -109,10 +114,11 @@ export async function startListener(options: ListenerOptions, handlers: Listener
 /** Creates a server that doesn't listen yet, and a function that stops polling for changed certificates. */
 function createNodeServer(
   { tls, clock, requestTimeoutMs = DEFAULT_REQUEST_TIMEOUT_MS, headTimeoutMs = requestTimeoutMs }: ListenerOptions,
-  classes: ListenerHandlers['classes'],
+  { classes, checksHead }: ListenerHandlers,
 ): { readonly server: Server; readonly stopPolling: () => void } {
   const serverOptions = {
     ...classes,
+    requireHostHeader: checksHead !== true,
     headersTimeout: headTimeoutMs,
     requestTimeout: requestTimeoutMs,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
@@ -148,18 +154,23 @@ function handleRequests(
     handlers.handle(request, response);
     limitIdleTime(request, response);
   };
-  server.on('request', (request, response) => {
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    // The connection is closing after the response to an earlier request.
+    if (request.socket.writableEnded) return;
     if (!keepsAlive()) response.shouldKeepAlive = false;
     if (isFirstInPipeline(response)) handle(request, response);
     else waitForTurn(request, response, () => handle(request, response));
-  });
+  };
+  server.on('request', onRequest);
+  if (handlers.checksHead) server.on('checkContinue', onRequest).on('checkExpectation', onRequest);
   // Node's default sends the same response, but without a timeout for a client that doesn't read it.
-  server.on('checkExpectation', (request, response) => {
-    waitForTurn(request, response, () => {
-      response.writeHead(417).end();
-      limitIdleTime(request, response);
+  else
+    server.on('checkExpectation', (request, response) => {
+      waitForTurn(request, response, () => {
+        response.writeHead(417).end();
+        limitIdleTime(request, response);
+      });
     });
-  });
   server.on('clientError', (error, socket) => {
     if (!handlers.isTakenOver?.(socket)) respondToParseErrorInTurn(error, socket as Socket, handlers.formatError);
   });

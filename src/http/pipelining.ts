@@ -49,13 +49,13 @@ export function hasPipelinedRequest(socket: PipelinedSocket): boolean {
 }
 
 /**
- * Calls a function when all requests that have arrived completely on a connection have their responses. Does not call it if
- * the connection closes before that, or with the last response.
+ * Calls a function when all responses have been sent that have begun on a connection, or whose requests have arrived completely. Does
+ * not call it if the connection closes before that, or with the last response.
  */
 export function waitForResponses(socket: PipelinedSocket, next: () => void): void {
   const pending = socket.destroyed ? undefined : socket._httpMessage;
-  // An incomplete request gets no response: the rest of it will never be valid.
-  if (!pending?.req.complete) return void next();
+  // A handler that waits for the rest of an incomplete request never responds, because that is not valid.
+  if (!pending || !(pending.headersSent || pending.req.complete)) return void next();
   // Node has then assigned the socket to the next response.
   pending.once('close', () => {
     if (socket.writable) waitForResponses(socket, next);

@@ -2,7 +2,10 @@ import type { Request, Response } from 'express';
 import { serializeErrorDetail } from '../api/api-responses.js';
 import { UNKNOWN_REGISTRY } from '../api/instance-json.js';
 import { isLoopback } from '../core/host.js';
+import { ignoreBody } from '../http/body-acceptance.js';
+import { findCodingProblem } from '../http/head-problem.js';
 import { HostCheck, type HostCheckOptions } from '../http/host-check.js';
+import { sendJson } from '../http/json-response.js';
 import { type Listener, type ListenerOptions, startListener } from '../http/listener.js';
 import { ConnectionLimit, countOpenFiles } from '../http/open-files.js';
 import { type ApiApp, type ApiAppOptions, createApiApp } from './api-app.js';
@@ -85,6 +88,11 @@ function listen(
 ): Promise<Listener> {
   return startListener(options, {
     handle(request: Request, response: Response) {
+      const problem = findCodingProblem(request);
+      if (problem) {
+        ignoreBody(request, response, options.clock);
+        return sendJson(response, problem.status, serializeErrorDetail(problem.detail));
+      }
       if (!handleHotResource(request, response)) app(request, response, () => response.destroy());
     },
     formatError: serializeErrorDetail,

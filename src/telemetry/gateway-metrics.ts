@@ -39,7 +39,7 @@ export class AttemptCounts {
 const MAX_MODELS = 500;
 
 /** Statuses of refused requests that are counted from the start. */
-const REFUSAL_STATUSES = ['400', '401', '403', '404', '405', '415', '421'];
+const REFUSAL_STATUSES = ['400', '401', '403', '404', '405', '415', '417', '421', '501'];
 
 /** Model of the calls of all other models. */
 const OTHER = 'other';

@@ -3,6 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createRequestFilter, parsePassedHeader } from '../../src/client/http-calls/forwarded-headers.js';
 import { CallerKeys } from '../../src/credentials/caller-keys.js';
+import { openRawConnection } from '../support/api-server.js';
 import { startTestGateway } from '../support/gateway.js';
 import { type HttpEngine, type ReceivedRequest, sendJson, startHttpEngine } from '../support/http-engine.js';
 import { exchangeBytes } from '../support/raw-exchange.js';
@@ -31,9 +32,12 @@ async function startFleet(
 }
 
 const KEY = 'key-of-alice-1234567';
+const BODY = '{"model":"m"}';
+
+const keys = new CallerKeys([`alice ${KEY}`], 'keys');
+const findCaller = keys.find.bind(keys);
 
 describe('a request that could be read in two ways', () => {
-  const BODY = '{"model":"m"}';
   const line = `POST ${CHAT} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n`;
   const length = `content-length: ${BODY.length}\r\n`;
 
@@ -43,6 +47,15 @@ describe('a request that could be read in two ways', () => {
     ['a signed length', `${line}content-length: +13\r\n\r\n${BODY}`],
     ['a list of lengths', `${line}content-length: 13, 13\r\n\r\n${BODY}`],
     ['an unknown transfer encoding', `${line}transfer-encoding: xchunked\r\n\r\n${BODY}`],
+    ['a compressed body in chunks', `${line}transfer-encoding: gzip, chunked\r\n\r\nd\r\n${BODY}\r\n0\r\n\r\n`],
+    ['a coding that is none', `${line}transfer-encoding: identity, chunked\r\n\r\nd\r\n${BODY}\r\n0\r\n\r\n`],
+    ['two codings', `${line}${'transfer-encoding: chunked\r\n'.repeat(2)}\r\nd\r\n${BODY}\r\n0\r\n\r\n`],
+    [
+      'chunks with HTTP/1.0',
+      `${line.replace('1.1', '1.0')}transfer-encoding: chunked\r\n\r\nd\r\n${BODY}\r\n0\r\n\r\n`,
+    ],
+    ['no host', `${line.replace(/host: [^\r]+\r\n/, '')}${length}\r\n${BODY}`],
+    ['an unknown expectation', `${line}${length}expect: 200-ok\r\n\r\n${BODY}`],
     ['chunks that are encoded twice', `${line}transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n`],
     ['a folded header', `${line}${length}x-a: 1\r\n content-length: 0\r\n\r\n${BODY}`],
     ['a space before a colon', `${line}content-length : 13\r\n\r\n${BODY}`],
@@ -61,7 +74,11 @@ describe('a request that could be read in two ways', () => {
     ['a body with a byte order mark', Buffer.from(`${line}content-length: 16\r\n\r\n\ufeff${BODY}`)],
   ])('is refused: %s', async (_what, bytes) => {
     const { gateway, engine } = await startFleet();
-    expect(await exchangeBytes(gateway.port, bytes)).toMatch(/^HTTP\/1\.1 4(?:00|15) /);
+    const received = await exchangeBytes(gateway.port, bytes);
+    expect(received).toMatch(/^HTTP\/1\.1 (?:400|415|417|501) .*connection: close\r\n/is);
+    expect(received.slice(received.indexOf('\r\n\r\n') + 4)).toMatch(
+      /^\{"error":\{"message":".+","type":"invalid_request_error","param":null,"code":null\}\}$/,
+    );
     expect(engine.requests).toEqual([]);
   });
 
@@ -139,6 +156,58 @@ it('a body whose length is over the limit is refused before it has arrived', asy
   expect(engine.requests).toEqual([]);
 });
 
+describe('a caller that waits for 100 Continue', () => {
+  it.each([
+    [401, `POST ${CHAT}`, 'authorization: Bearer other'],
+    [404, 'POST /v1/load_lora_adapter', ''],
+    [405, `PUT ${CHAT}`, ''],
+    [413, `POST ${CHAT}`, 'content-length: 2000000'],
+    [415, `POST ${CHAT}`, 'content-encoding: gzip'],
+  ])('does not get it before a %i', async (status, start, header) => {
+    const { gateway } = await startFleet({ findCaller });
+    const lines = [
+      `${start} HTTP/1.1`,
+      'host: localhost',
+      'expect: 100-continue',
+      ...(header.startsWith('auth') ? [] : [`authorization: Bearer ${KEY}`]),
+      ...(header.startsWith('content-length') ? [] : ['content-length: 13']),
+      ...(header === '' ? [] : [header]),
+    ];
+    const { socket, received } = openRawConnection(gateway.port, `${lines.join('\r\n')}\r\n\r\n`);
+    await until('the connection is closed', () => socket.readableEnded);
+    expect(received()).toMatch(new RegExp(`^HTTP/1.1 ${status} .*connection: close\r\n`, 'is'));
+    socket.destroy();
+  });
+
+  it('gets it, and then a response', async () => {
+    const { gateway, engine } = await startFleet();
+    const head = `POST ${CHAT} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 13\r\n\r\n`;
+    const { socket, received } = openRawConnection(gateway.port, head);
+    await until('it is asked for the body', () => received() === 'HTTP/1.1 100 Continue\r\n\r\n');
+    socket.write(BODY);
+    await until('there is a response', () => received().includes('HTTP/1.1 200 OK'));
+    expect(engine.requests.map(({ body, headers }) => [body, headers['expect']])).toEqual([[BODY, undefined]]);
+    socket.destroy();
+  });
+});
+
+it.each([
+  ['an unknown key', 401],
+  ['a health check', 200],
+])('the body of a request is not read without end: %s', async (_what, status) => {
+  const { gateway } = await startFleet({ findCaller });
+  const path = status === 200 ? '/livez' : CHAT;
+  const head = `POST ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 300000000\r\n\r\n`;
+  const { socket, received } = openRawConnection(gateway.port, head);
+  await until('there is a response', () => received() !== '' && socket.readableEnded);
+  expect(received()).toMatch(new RegExp(`^HTTP/1.1 ${status} .*connection: close\r\n`, 'is'));
+  for (let sent = 0; sent < 60 && !socket.closed; sent++) {
+    if (!socket.write(Buffer.alloc(1024 * 1024)))
+      await Promise.race(['drain', 'close'].map((name) => new Promise((resolve) => socket.once(name, resolve))));
+  }
+  await until('the connection is closed', () => socket.closed);
+});
+
 describe('a name of 1 MB', () => {
   const LONG = 'x'.repeat(1024 * 1024 - 100);
 
@@ -175,8 +244,6 @@ it('an id that is not well-formed Unicode does not break the response of its rep
 });
 
 describe('a key', () => {
-  const keys = new CallerKeys([`alice ${KEY}`], 'keys');
-
   it.each([
     ['twice', `authorization: Bearer ${KEY}\r\nauthorization: Bearer ${KEY}\r\n`],
     ['with another one', `authorization: Bearer x\r\nauthorization: Bearer ${KEY}\r\n`],
@@ -190,7 +257,7 @@ describe('a key', () => {
     ['as a name', 'authorization: Bearer alice\r\n'],
     ['of 15 KB', `authorization: Bearer ${'x'.repeat(15_000)}\r\n`],
   ])('is refused %s, before the path is looked at', async (_how, headers) => {
-    const { gateway, engine } = await startFleet({ findCaller: keys.find.bind(keys) });
+    const { gateway, engine } = await startFleet({ findCaller });
     for (const target of [`POST ${CHAT}`, 'GET /v1/models', 'POST /v1/other', 'GET /metrics']) {
       const head = `${target}?key=${KEY}&api_key=${KEY} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n${headers}`;
       const response = await exchangeBytes(gateway.port, `${head}content-length: 13\r\n\r\n{"model":"m"}`);
@@ -248,8 +315,7 @@ describe('a web page', () => {
   });
 
   it('can call with a key, which it has to know', async () => {
-    const keys = new CallerKeys([`alice ${KEY}`], 'keys');
-    const { gateway } = await startFleet({ findCaller: keys.find.bind(keys) });
+    const { gateway } = await startFleet({ findCaller });
     const call = callFrom('http://evil.example');
     expect(await exchangeBytes(gateway.port, call)).toMatch(/^HTTP\/1\.1 401 /);
     const withKey = call.replace('origin:', `authorization: Bearer ${KEY}\r\norigin:`);

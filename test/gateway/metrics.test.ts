@@ -72,7 +72,7 @@ describe('the metrics of a gateway', () => {
       'anyserve_tokens_total{gen_ai_request_model="m",gen_ai_token_type="output",key="alice"} 4',
       'anyserve_calls_total{http_response_status_class="2xx",key="alice"} 2',
       'anyserve_calls_total{http_response_status_class="5xx",key=""} 1',
-      ...[400, 401, 403, 404, 405, 415, 421].map(
+      ...[400, 401, 403, 404, 405, 415, 417, 421, 501].map(
         (status) => `anyserve_requests_refused_total{http_response_status_code="${status}"} ${status === 401 ? 1 : 0}`,
       ),
       'anyserve_attempts_total{outcome="ok"} 1',

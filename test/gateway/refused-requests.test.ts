@@ -20,6 +20,8 @@ const ALICE = 'key-of-alice-1234567';
 const BOB = 'key-of-bob-1234567890';
 const WRONG = 'a-key-that-must-not-be-logged';
 
+const CODINGS = 'transfer-encoding: gzip, chunked\r\n';
+
 const keys = new CallerKeys([`alice ${ALICE} steer`, `bob ${BOB}`], 'keys');
 const findCaller = keys.find.bind(keys);
 
@@ -37,6 +39,9 @@ describe('a refused request', () => {
     ['a URL with a password', formatRequest('GET http://me:secret@localhost/x', ALICE), 404, '/x', 'alice'],
     ['another method', formatRequest(`PUT ${CHAT}`, ALICE), 405, CHAT, 'alice'],
     ['a compressed body', formatRequest(`POST ${CHAT}`, ALICE, 'content-encoding: gzip\r\n'), 415, CHAT, 'alice'],
+    ['a compressed body in chunks', formatRequest(`POST ${CHAT}`, ALICE, CODINGS), 501, CHAT, undefined],
+    ['an expectation', formatRequest(`POST ${CHAT}`, ALICE, 'expect: 200-ok\r\n'), 417, CHAT, undefined],
+    ['no host', `POST ${CHAT} HTTP/1.1\r\n\r\n`, 400, CHAT, undefined],
     ['two types', formatRequest(`POST ${CHAT}`, ALICE, 'content-type: a\r\n'.repeat(2)), 400, CHAT, 'alice'],
   ])('is reported and counted: %s', async (_what, request, status, path, caller) => {
     const { gateway, refused, finished } = await startGateway({ findCaller });

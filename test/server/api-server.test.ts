@@ -185,6 +185,19 @@ describe('a response', () => {
     );
   });
 
+  it.each(['gzip, chunked', 'identity, chunked'])('refuses a body with the transfer codings %s', async (codings) => {
+    const body = formatRegistrationBody('r1');
+    const head = `POST /register HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: ${codings}\r\n\r\n`;
+    const chunks = `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
+    const { socket, received } = openRawConnection(server.port, head + chunks);
+    await until('the connection is closed', () => socket.readableEnded);
+    expect(received()).toMatch(/^HTTP\/1\.1 501 Not Implemented\r\n.*connection: close\r\n/is);
+    expect(received()).toContain(
+      `{"detail":"the transfer coding \\"${codings}\\" is not supported; send Transfer-Encoding: chunked, or Content-Length"}`,
+    );
+    expect(server.log.lines).toEqual([]);
+  });
+
   it('refuses a request target in raw UTF-8 with a hint, and the server keeps running', async () => {
     const target = Buffer.from('/route?städte=köln').toString('latin1');
     const { received } = openRawConnection(server.port, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`);

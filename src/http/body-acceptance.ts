@@ -1,0 +1,47 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Clock } from '../core/ports.js';
+
+/** Maximum size of an ignored body that is read so that its connection can be used again, in bytes. */
+const MAX_SKIPPED_BYTES = 64 * 1024;
+
+/** Maximum size and time of what is read of a body after its connection was closed on this side, in bytes and ms. */
+const MAX_LINGER_BYTES = 16 * 1024 * 1024;
+const MAX_LINGER_MS = 5000;
+
+/** Asks for the body of a request, if the client waits for that. Call it before the body is read. */
+export function acceptBody({ headers, httpVersion }: IncomingMessage, response: ServerResponse): void {
+  // HTTP/1.0 has no expectations, and a server refuses others than 100-continue.
+  if (headers.expect !== undefined && httpVersion === '1.1') response.writeContinue();
+}
+
+/**
+ * Prepares a response that is sent without reading the body of its request. Call it before the head of the response is written.
+ *
+ * The connection closes after the response, unless the rest of the body is short. An immediate close would reset the connection of a
+ * client that is still sending, and it could lose the response. So this side is closed first, and a part of the body is discarded
+ * (RFC 9112, section 9.6; nginx calls this a lingering close).
+ */
+export function ignoreBody(request: IncomingMessage, response: ServerResponse, clock: Pick<Clock, 'schedule'>): void {
+  const { 'content-length': length, 'transfer-encoding': codings, expect } = request.headers;
+  if (request.complete || (length === undefined && codings === undefined)) return;
+  // A client that waits for 100 Continue sends no body now, so the next bytes could be another request.
+  if (expect === undefined && Number(length) <= MAX_SKIPPED_BYTES) return;
+  const { socket } = request;
+  const closeSocket = socket.destroySoon.bind(socket);
+  response.shouldKeepAlive = false;
+  let bytes = 0;
+  request.on('data', (piece: Buffer) => {
+    bytes += piece.length;
+    if (bytes > MAX_LINGER_BYTES) socket.destroy();
+  });
+  // Node calls this after a response that is the last on its connection.
+  socket.destroySoon = () => {
+    if (request.complete) return closeSocket();
+    socket.end();
+    request.once('end', closeSocket);
+    socket.once(
+      'close',
+      clock.schedule(MAX_LINGER_MS, () => socket.destroy(), { background: true }),
+    );
+  };
+}
