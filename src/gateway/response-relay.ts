@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { filterResponseHeaders } from '../client/http-calls/forwarded-headers.js';
 import { getHeader } from '../client/http-calls/http-failure.js';
 import type { BodySink, IncomingResponse } from '../client/http-calls/incoming-response.js';
@@ -151,9 +152,7 @@ class Relay implements BodySink {
     // Callers would take an event for the rest of a body with a length, or read the part of a cut event, which is not valid JSON.
     const hasEvent = isEventStream(headers) && !hasLength && endsEvent(this.#tail.pieces);
     if (hasEvent) this.#body.write(Buffer.from(createErrorEvent(error)));
-    const { chunkedEncoding, shouldKeepAlive } = this.#response;
-    if (hasEvent || hasLength || (chunkedEncoding && shouldKeepAlive)) breakOff(this.#response, this.#readTimeoutMs);
-    else resetConnection(this.#response);
+    breakOff(this.#response, this.#readTimeoutMs, hasLength);
     this.#onEnd({ error, bytes: this.#bytes, tail: this.#tail.pieces });
   }
 
@@ -174,20 +173,27 @@ class Relay implements BodySink {
 }
 
 /**
- * Closes the connection after what was written, without the end of the response. Node can hold back what was written until the end
- * of the turn, so the connection closes after it.
+ * Closes the connection of an incomplete response after what was written. Node can hold back what was written until the end of the
+ * turn, so the connection closes after it.
+ *
+ * It is reset if the caller could take its end for the end of the body: with HTTP/1.0, which nginx uses by default, and undici after
+ * `Connection: close`. An event with an error does not prevent that, because a proxy passes it on as a part of the body. TLS has no
+ * reset: its connection closes without the alert that ends it.
  */
-export function breakOff({ socket }: ServerResponse, readTimeoutMs: number): void {
-  socket?.setTimeout(readTimeoutMs);
-  setImmediate(() => socket?.destroySoon());
+export function breakOff(response: ServerResponse, readTimeoutMs: number, hasLength = false): void {
+  const { socket, chunkedEncoding, shouldKeepAlive } = response;
+  if (!socket) return;
+  socket.setTimeout(readTimeoutMs);
+  const isEndNoticed = hasLength || (chunkedEncoding && shouldKeepAlive);
+  setImmediate(() => {
+    if (isEndNoticed) socket.destroySoon();
+    // A reset discards what has not been sent.
+    else if (socket.writable) socket.write('', () => resetConnection(socket));
+    else resetConnection(socket);
+  });
 }
 
-/**
- * Resets the connection of a caller that would take its end for the end of the body: with HTTP/1.0, which nginx uses by default, and
- * undici after `Connection: close`. TLS has no reset: its connection closes without the alert that ends it.
- */
-function resetConnection({ socket }: ServerResponse): void {
-  if (!socket) return;
+function resetConnection(socket: Socket): void {
   if ('encrypted' in socket) socket.destroy();
   else socket.resetAndDestroy();
 }

@@ -2,9 +2,11 @@ import { createServer, type Socket } from 'node:net';
 import OpenAI from 'openai';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createAddressCheck } from '../../src/http/engine-client/address-check.js';
+import { openRawConnection } from '../support/api-server.js';
 import { startTestGateway } from '../support/gateway.js';
 import { sendJson, startHttpEngine } from '../support/http-engine.js';
 import { exchangeBytes } from '../support/raw-exchange.js';
+import { until } from '../support/until.js';
 
 const cleanups: (() => unknown)[] = [];
 
@@ -217,9 +219,23 @@ describe('a response that breaks off', () => {
     await expect(receive(chunks, version, headers)).rejects.toThrow('ECONNRESET');
   });
 
-  it('ends with an error event for a caller with HTTP/1.0, too', async () => {
+  it.each([
+    ['HTTP/1.0', '1.0', ''],
+    ['HTTP/1.0 and a kept connection', '1.0', 'connection: keep-alive\r\n'],
+    ['a connection that is not kept', '1.1', 'connection: close\r\n'],
+  ])('ends between two events with an error event, and then a reset: %s', async (_how, version, headers) => {
     const chunks = `${EVENT_HEAD}text/event-stream\r\ntransfer-encoding: chunked\r\n\r\na\r\n${EVENT}\r\n`;
-    expect(await receive(chunks, '1.0')).toMatch(/data: \{\}\n\nevent: error\ndata: .*\n\n$/);
+    const { gateway, register, waitForModels } = await startGateway();
+    await register('a', await startByteEngine((socket) => socket.end(chunks)));
+    await waitForModels('m');
+    const body = '{"model":"m","stream":true}';
+    const head = `POST ${CHAT} HTTP/${version}\r\nhost: localhost\r\n${headers}content-length: ${body.length}\r\n\r\n`;
+    const { socket, received } = openRawConnection(gateway.port, head + body);
+    const errors: NodeJS.ErrnoException[] = [];
+    socket.on('error', (error) => errors.push(error));
+    await until('the connection is closed', () => socket.closed || socket.readableEnded);
+    expect(received()).toMatch(/data: \{\}\n\n.*event: error\ndata: .*\n\n/s);
+    expect(errors.map(({ code }) => code)).toEqual(['ECONNRESET']);
   });
 });
 
