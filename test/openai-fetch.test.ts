@@ -116,17 +116,20 @@ describe('a request', () => {
     );
   });
 
-  it('about something that one engine keeps is refused while several offer the model', async () => {
-    const { post, register } = await startFetch();
-    const engine = await startNamedEngine('a');
-    const remove = await register('a', engine.url);
-    await register('b', engine.url.replace('127.0.0.1', 'localhost'));
-    const body = { model: 'm', previous_response_id: 'r1' };
-    const refused = await post('/responses', body);
-    expect([refused.status, (await readError(refused)).message]).toEqual([400, expect.stringMatching(/one engine/)]);
-    await remove();
-    await until('one is left', async () => (await post('/responses', body)).status === 200);
-  });
+  it.each([{ previous_response_id: 'r1' }, { conversation: 'c1' }])(
+    'about something that one engine keeps is refused while several offer the model: %o',
+    async (member) => {
+      const { post, register } = await startFetch();
+      const engine = await startNamedEngine('a');
+      const remove = await register('a', engine.url);
+      await register('b', engine.url.replace('127.0.0.1', 'localhost'));
+      const body = { model: 'm', ...member };
+      const refused = await post('/responses', body);
+      expect([refused.status, (await readError(refused)).message]).toEqual([400, expect.stringMatching(/one engine/)]);
+      await remove();
+      await until('one is left', async () => (await post('/responses', body)).status === 200);
+    },
+  );
 
   it('goes only to replicas that match the options, and to preferred ones first', async () => {
     const { post, register } = await startFetch({ capability: { zone: 'a' }, where: 'ctx>=10', prefer: 'gpu=h100' });

@@ -1,10 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { getAffinityKey } from '../client/http-calls/affinity-key.js';
-import { createRetryHeaders, findStatusError, STATEFUL_ERROR, toOpenaiError } from '../client/http-calls/call-error.js';
+import { createRetryHeaders, findStatusError, toOpenaiError } from '../client/http-calls/call-error.js';
 import { createReplicaHeader, filterResponseHeaders, replaceHeaders } from '../client/http-calls/forwarded-headers.js';
 import type { HttpStatusError } from '../client/http-calls/http-failure.js';
 import { isTooLong } from '../client/http-calls/model-list.js';
 import { createRequestError, type OpenaiError, sendOpenaiError } from '../client/http-calls/openai-error.js';
+import { createStatefulError } from '../client/http-calls/stored-state.js';
 import type { ModelFleet } from '../client/model-fleet.js';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import type { Clock, EndTrace, Random } from '../core/ports.js';
@@ -91,7 +92,7 @@ export class ModelCalls {
    */
   async #open(call: ModelCall, pieces: readonly Buffer[]): Promise<OpenResponse | OpenaiError> {
     const { fleet, routes, hasAffinity } = this.#options;
-    const read = readRequestModel(pieces, call.contentType);
+    const read = readRequestModel(pieces, call.contentType, call.path.path);
     if (read.kind === 'refused') return createRequestError(read.message);
     const { name } = read.model;
     if (isTooLong(name) && !routes.isAlias(name)) {
@@ -103,7 +104,9 @@ export class ModelCalls {
     if ('problem' in steering) return createRequestError(steering.problem);
     if (!fleet.isLoaded) await fleet.waitForList();
     const targets = routes.listTargets(name);
-    if (read.hasPreviousResponse && routes.hasSeveralEngines(targets, steering)) return STATEFUL_ERROR;
+    const { storedMember } = read;
+    if (storedMember !== undefined && routes.hasSeveralEngines(targets, steering))
+      return createStatefulError(storedMember);
     const affinity = steering.affinity ?? (hasAffinity ? getAffinityKey(read, pieces) : undefined);
     const possible = routes.list(call.path, name, steering);
     if (possible.length === 0) return createProtocolError(name, call.path);

@@ -1,3 +1,4 @@
+import { findStoredMember, STORED_MEMBERS, type StoredMember } from '../client/http-calls/stored-state.js';
 import { replaceBytes } from './body-pieces.js';
 import { JsonBodyScanner, type NamedModel, type RefusedBody, refuseBody } from './model-scanner.js';
 import { scanMultipartBody } from './multipart-scanner.js';
@@ -12,20 +13,20 @@ export interface RequestModel {
   /** Names the conversation, so that its calls can go to the same replica. */
   readonly promptCacheKey: string | undefined;
   readonly user: string | undefined;
-  /** Whether the request continues a response that one engine keeps. */
-  readonly hasPreviousResponse: boolean;
+  /** The member that refers to what one engine keeps. */
+  readonly storedMember: StoredMember | undefined;
 }
 
 const PROMPT_CACHE_KEY = 'prompt_cache_key';
 const USER = 'user';
-const PREVIOUS_RESPONSE = 'previous_response_id';
 
-const jsonScanner = new JsonBodyScanner([PROMPT_CACHE_KEY, USER, PREVIOUS_RESPONSE]);
+const jsonScanner = new JsonBodyScanner([PROMPT_CACHE_KEY, USER, ...STORED_MEMBERS]);
 
-/** Finds the model in a request body. Refuses one that parsers could read in different ways. */
+/** Finds the model in a request body. Refuses one that parsers could read in different ways. `path` is the path after `/v1`. */
 export function readRequestModel(
   pieces: readonly Buffer[],
   contentType: string | undefined,
+  path: string,
 ): RequestModel | RefusedBody {
   const isMultipart = contentType !== undefined && /^\s*multipart\//i.test(contentType);
   const scanned = isMultipart ? scanMultipartBody(pieces, contentType) : jsonScanner.scan(pieces);
@@ -40,7 +41,7 @@ export function readRequestModel(
     isStream: scanned.isStream,
     promptCacheKey: isJson ? getText(scanned.values.get(PROMPT_CACHE_KEY)) : undefined,
     user: isJson ? getText(scanned.values.get(USER)) : undefined,
-    hasPreviousResponse: isJson && (scanned.values.get(PREVIOUS_RESPONSE) ?? null) !== null,
+    storedMember: isJson ? findStoredMember(path, (name) => scanned.values.get(name)) : undefined,
   };
 }
 

@@ -244,16 +244,24 @@ describe('a call', () => {
     expect(error.message).toContain('did you mean "llama-3.1-8b"?');
   });
 
-  it('that continues a stored response needs a model with one replica', async () => {
+  it.each<[string, object]>([
+    ['previous_response_id', { previous_response_id: 'r' }],
+    ['conversation', { conversation: 'c' }],
+    ['conversation', { conversation: { id: 'c' } }],
+  ])('that continues what one engine keeps needs a model with one replica: %s', async (member, members) => {
     const { register, post, waitForModels } = await startGateway();
     const [a, b] = [await startNamedEngine('a'), await startNamedEngine('b')];
     await register('a', a.url);
     await waitForModels('m');
-    const body = { model: 'm', previous_response_id: 'r' };
+    const body = { model: 'm', ...members };
     expect((await post('/v1/responses', { ...body, model: 'unknown' })).status).toBe(404);
     expect((await post('/v1/responses', body)).status).toBe(200);
     await register('b', b.url);
     await until('it is refused', async () => (await post('/v1/responses', body)).status === 400);
+    const { message, param } = await readError(await post('/v1/responses', body));
+    expect([message, param]).toEqual([expect.stringMatching(`^${member} refers to`), member]);
+    expect((await post('/v1/responses', { model: 'm', [member]: null })).status).toBe(200);
+    expect((await post(CHAT, { model: 'm', conversation: 'c' })).status).toBe(200);
   });
 });
 

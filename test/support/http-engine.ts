@@ -51,6 +51,7 @@ export interface OpenaiErrorBody {
   readonly message: string;
   readonly type: string;
   readonly code: string | null;
+  readonly param?: string | null;
 }
 
 /** Reads the error of a response. */

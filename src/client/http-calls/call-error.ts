@@ -2,7 +2,7 @@ import { type AnyserveError, type ErrorCode, getErrorMessage, toHttpStatus } fro
 import { readPushBackMs } from '../balancing/push-back.js';
 import { BusyError, createNoListError, InvalidResponseError, ReplicaStatusError } from '../connection-errors.js';
 import { HttpStatusError } from './http-failure.js';
-import { createRequestError, type OpenaiError } from './openai-error.js';
+import type { OpenaiError } from './openai-error.js';
 
 /** Maximum number of errors in a chain of causes. */
 const MAX_CAUSES = 5;
@@ -17,12 +17,6 @@ export function createRetryHeaders(error: AnyserveError, attempts: number): Reco
     ...(attempts > 1 && { 'x-should-retry': 'false' }),
   };
 }
-
-/** The error for a request that only the engine of the response before it can handle. */
-export const STATEFUL_ERROR = createRequestError(
-  'previous_response_id refers to a response that one engine keeps, and several replicas offer this model; send the whole input',
-  { param: 'previous_response_id' },
-);
 
 /** Returns the response of the replica that failed last; undefined if there was none. */
 export function findStatusError(error: AnyserveError): HttpStatusError | undefined {

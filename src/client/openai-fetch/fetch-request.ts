@@ -2,6 +2,7 @@ import { getErrorMessage } from '../../core/errors.js';
 import { quote } from '../../core/quoting.js';
 import type { ConversationMembers } from '../http-calls/affinity-key.js';
 import { createRequestError, type OpenaiError } from '../http-calls/openai-error.js';
+import { findStoredMember, type StoredMember } from '../http-calls/stored-state.js';
 
 /** A request that was passed to a fetch. */
 export interface FetchRequest {
@@ -21,8 +22,8 @@ export interface RequestedModel extends ConversationMembers {
   readonly model: string;
   /** Whether the response is to be a stream of events. */
   readonly isStream: boolean;
-  /** Whether the request continues a response that one engine keeps. */
-  readonly hasPreviousResponse: boolean;
+  /** The member that refers to what one engine keeps. */
+  readonly storedMember: StoredMember | undefined;
 }
 
 type FetchArguments = Parameters<typeof fetch>;
@@ -74,13 +75,13 @@ export async function readRequestedModel(
   }
   try {
     const members = /^\s*multipart\//i.test(contentType) ? await readForm(request) : readObject(body);
-    const { model, stream, user, prompt_cache_key: promptCacheKey, previous_response_id: previous } = members;
+    const { model, stream, user, prompt_cache_key: promptCacheKey } = members;
     if (typeof model !== 'string' || model === '') return refuse('the body has no "model"');
     return {
       kind: 'found',
       model,
       isStream: stream === true || stream === 'true',
-      hasPreviousResponse: (previous ?? null) !== null,
+      storedMember: findStoredMember(getPath(request), (name) => members[name]),
       promptCacheKey: toText(promptCacheKey),
       user: toText(user),
     };

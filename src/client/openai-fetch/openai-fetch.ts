@@ -2,17 +2,12 @@ import { DEFAULTS } from '../../core/defaults.js';
 import { AnyserveError, getErrorMessage } from '../../core/errors.js';
 import { raceWithAbort } from '../async-waits.js';
 import { getAffinityKey } from '../http-calls/affinity-key.js';
-import {
-  createRetryHeaders,
-  findStatusError,
-  NO_LIST_ERROR,
-  STATEFUL_ERROR,
-  toOpenaiError,
-} from '../http-calls/call-error.js';
+import { createRetryHeaders, findStatusError, NO_LIST_ERROR, toOpenaiError } from '../http-calls/call-error.js';
 import { createReplicaHeader, filterResponseHeaders, replaceHeaders } from '../http-calls/forwarded-headers.js';
 import type { HttpCaller } from '../http-calls/http-caller.js';
 import { createUnknownModelError, decodeModelName, ModelList } from '../http-calls/model-list.js';
 import type { OpenaiError } from '../http-calls/openai-error.js';
+import { createStatefulError } from '../http-calls/stored-state.js';
 import type { CallConditions, ModelFleet } from '../model-fleet.js';
 import {
   type FetchRequest,
@@ -92,14 +87,16 @@ export class OpenaiFetch {
     signal: AbortSignal | undefined,
   ): Promise<Response> {
     const { fleet, caller, conditions, filterHeaders, hasAffinity, timeoutMs } = this.#options;
-    const { model, isStream, hasPreviousResponse } = requested;
+    const { model, isStream, storedMember } = requested;
     const { url } = request;
     const target = path + url.search;
     const body = [request.body];
     let attempts = 0;
     try {
-      if (hasPreviousResponse && !fleet.isLoaded) await raceWithAbort(fleet.waitForList(), signal);
-      if (hasPreviousResponse && this.#count(model) > 1) return createOpenaiErrorResponse(url.href, STATEFUL_ERROR);
+      if (storedMember !== undefined) {
+        if (!fleet.isLoaded) await raceWithAbort(fleet.waitForList(), signal);
+        if (this.#count(model) > 1) return createOpenaiErrorResponse(url.href, createStatefulError(storedMember));
+      }
       const opened = await caller.open(
         fleet.getDiscovery(model, 'http', conditions, CONDITIONS_TEXT),
         {
