@@ -44,7 +44,6 @@ export function relayResponse(
   const { status, reason, headers: received } = incoming.head;
   const headers = filterResponseHeaders(received, status);
   headers.push(...addedHeaders);
-  response.sendDate = false;
   if (incoming.isComplete) {
     const { pieces: tail } = incoming;
     onEnd({ error: undefined, bytes: sendWhole(incoming, response, headers, readTimeoutMs), tail });

@@ -117,6 +117,23 @@ describe('a call', () => {
     expect(received.raw).not.toContain('X-Anyserve-Mine');
   });
 
+  it.each([
+    ['that it has', 'Sun, 06 Nov 1994 08:49:37 GMT'],
+    ['of now, if it has none', undefined],
+  ])('returns the date of the engine %s', async (_which, date) => {
+    const { register, post, waitForModels } = await startGateway();
+    const engine = await startEngine((_request, response) => {
+      response.sendDate = false;
+      if (date !== undefined) response.setHeader('date', date);
+      sendJson(response, {});
+    });
+    await register('a', engine.url);
+    await waitForModels('m');
+    const received = (await post(CHAT, { model: 'm' })).headers.get('date') ?? '';
+    if (date === undefined) expect(Math.abs(Date.parse(received) - Date.now())).toBeLessThan(30_000);
+    else expect(received).toBe(date);
+  });
+
   it('of an alias has the model of the first target that is offered, at its place in the body', async () => {
     const { register, post, waitForModels } = await startGateway({
       aliases: new Map([['gpt', ['absent', 'm"1']]]),
