@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { CallerKeys } from '../../src/credentials/caller-keys.js';
 import { TokenSet } from '../../src/credentials/token-set.js';
 import type { FindCaller } from '../../src/gateway/steering.js';
-import { startTestApiServer } from '../support/api-server.js';
+import { openRawConnection, startTestApiServer } from '../support/api-server.js';
 import { startTestGateway } from '../support/gateway.js';
 import { type HttpEngine, type ReceivedRequest, readError, sendJson, startHttpEngine } from '../support/http-engine.js';
 import { exchangeBytes } from '../support/raw-exchange.js';
@@ -237,6 +237,25 @@ describe('a call', () => {
     await until('it is cancelled', () => isClosed);
     await until('it has ended', () => finished.length === 1);
     expect(finished[0]).toMatchObject({ status: 499, attempts: 1, failure: undefined });
+  });
+
+  it('is cancelled at the engine when the caller closes only its side, because one that leaves begins with that, too', async () => {
+    const { register, gateway, waitForModels, finished } = await startGateway();
+    let isClosed = false;
+    const engine = await startEngine((_request, response) =>
+      response.on('close', () => {
+        isClosed = true;
+      }),
+    );
+    await register('a', engine.url);
+    await waitForModels('m');
+    const head = `POST ${CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 13\r\n\r\n`;
+    const { socket, received } = openRawConnection(gateway.port, `${head}{"model":"m"}`);
+    await until('the engine has the call', () => engine.requests.length === 1);
+    socket.end();
+    await until('it is cancelled', () => isClosed);
+    await until('the connection is closed', () => socket.closed);
+    expect([received(), finished[0]?.status]).toEqual(['', 499]);
   });
 
   it.each([
