@@ -109,13 +109,16 @@ export class BodyTail {
   add(piece: Buffer): void {
     if (this.#bytes === NO_BYTES) this.#bytes = Buffer.allocUnsafeSlow(2 * END_BYTES);
     if (piece.length >= END_BYTES) {
-      this.#length = piece.copy(this.#bytes, 0, piece.length - END_BYTES);
+      this.#bytes.set(piece.subarray(piece.length - END_BYTES));
+      this.#length = END_BYTES;
       return;
     }
     if (this.#length + piece.length > this.#bytes.length) {
       this.#bytes.copyWithin(0, this.#length - END_BYTES, this.#length);
       this.#length = END_BYTES;
     }
-    this.#length += piece.copy(this.#bytes, this.#length);
+    // Takes half of the time of `copy`.
+    this.#bytes.set(piece, this.#length);
+    this.#length += piece.length;
   }
 }
