@@ -314,7 +314,7 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
   }
 
   #reject(id: ReplicaId, reason: string): void {
-    this.#table.recordRejection(id, reason);
+    this.#table.recordRejection(id, reason, this.#mirror.revision);
     this.#warn(`the registration of ${JSON.stringify(id)} is only in this API server: ${reason}`);
     this.#localRecords.markIfUnrecorded(id);
     this.#waits.check(id);

@@ -37,6 +37,8 @@ export interface Own<R extends Replica> {
   committedAt: bigint | undefined;
   /** The number of the last change that etcd doesn't accept, and the reason. */
   rejection: { readonly change: number; readonly reason: string } | undefined;
+  /** Revision up to which the mirror had everything when etcd first did not accept it. */
+  rejectedAt: bigint | undefined;
   /** Returns whether it can replace a registration that is found in etcd before its first commit. Undefined: it can replace any. */
   canReplace: CanReplace | undefined;
   /** Whether it ended because it can't replace the present registration. */
@@ -89,6 +91,7 @@ export function createOwn<R extends Replica>(
     change: 0,
     committedAt: undefined,
     rejection: undefined,
+    rejectedAt: undefined,
     canReplace,
     isRefused: false,
     put: undefined,
@@ -149,12 +152,14 @@ export function adoptSeen<R extends Replica>(state: KeyState<R>, isOwnLease: (le
 
 /**
  * Returns whether a record is newer than the own registration. Of one process, the higher number counts, in any order of
- * arrival. Otherwise the later first commit counts. A registration that was never committed will be committed later.
+ * arrival. Otherwise the later first commit counts. A registration that was never committed will be committed later, unless etcd
+ * does not accept it: then a record that was committed after that is newer.
  */
 function outranks({ registration, committed }: RegistrationRecord, modRevision: bigint, own: Own<Replica>): boolean {
   const [its, mine] = [registration.instance, own.registration.instance];
   if (its && mine && isSameInstance(its, mine) && its.seq !== mine.seq) return its.seq > mine.seq;
-  return own.committedAt !== undefined && (committed ?? modRevision) > own.committedAt;
+  const atRevision = own.committedAt ?? own.rejectedAt;
+  return atRevision !== undefined && (committed ?? modRevision) > atRevision;
 }
 
 /**

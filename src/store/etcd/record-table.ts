@@ -170,11 +170,15 @@ export class RecordTable<R extends Replica> {
     this.#reconcile(state);
   }
 
-  /** Records that etcd doesn't accept the present state of an own registration. It stays in this server. */
-  recordRejection(id: ReplicaId, reason: string): void {
+  /**
+   * Records that etcd doesn't accept the present state of an own registration. It stays in this server. `revision`: up to which the mirror has
+   * everything.
+   */
+  recordRejection(id: ReplicaId, reason: string, revision: bigint): void {
     const own = this.#states.get(id)?.own;
     if (!own) return;
     own.rejection = { change: own.change, reason };
+    own.rejectedAt ??= revision;
     // A record that is too large must not stay in memory as text.
     own.put = undefined;
   }
@@ -243,7 +247,8 @@ export class RecordTable<R extends Replica> {
     this.#listRevision = 0n;
     for (const state of this.#states.values()) {
       state.floor = 0n;
-      if (state.own) state.own.committedAt = undefined;
+      // Revisions of another cluster say nothing, and it can accept what the last one did not.
+      if (state.own) Object.assign(state.own, { committedAt: undefined, rejection: undefined, rejectedAt: undefined });
       if (state.seen) state.seen = { ...state.seen, modRevision: -1n };
     }
   }

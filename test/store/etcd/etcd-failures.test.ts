@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { asInstanceId, type ReplicaId } from '../../../src/core/ids.js';
+import { asInstanceId, asLeaseId, type ReplicaId } from '../../../src/core/ids.js';
 import type { Registration } from '../../../src/core/replica.js';
+import { digestLease } from '../../../src/store/etcd/registration-record.js';
 import { ManualClock } from '../../support/manual-clock.js';
 import { registration, replica } from '../../support/replicas.js';
 import { SimulatedEtcd } from '../../support/simulated-etcd.js';
@@ -265,6 +266,25 @@ describe('a registration that etcd does not have', () => {
     await server(0).store.change(one.lease, { replica: one.replica });
     await advance(clock, 100);
     expect(server(0).sharing.slice(2)).toEqual([expect.stringContaining('l1: its record has')]);
+  });
+
+  it('is superseded by a later one at another server, although it is too large for etcd', async () => {
+    server(0).put(registration('l1', replica('r1', ...large)));
+    await advance(clock, 10);
+    server(1).put(registration('l2', replica('r1', { model: 'small' })));
+    await advance(clock, 100);
+    const shown = servers.map((each) => each.shown.get('r1' as ReplicaId)?.lease);
+    expect(shown).toEqual([digestLease(asLeaseId('l2')), 'l2', digestLease(asLeaseId('l2'))]);
+    expect(server(0).own.size).toBe(0);
+  });
+
+  it('is newer than one at another server that was there before, although it is too large for etcd', async () => {
+    server(1).put(registration('l2', replica('r1', { model: 'small' })));
+    await advance(clock, 100);
+    server(0).put(registration('l1', replica('r1', ...large)));
+    await advance(clock, 30_000);
+    expect(server(0).shown.get('r1' as ReplicaId)?.lease).toBe('l1');
+    expect(server(0).own.size).toBe(1);
   });
 
   it('is not local if its server only writes it again under a new lease', async () => {
