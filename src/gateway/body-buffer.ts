@@ -34,7 +34,7 @@ export class BodyBuffer {
       };
       // A caller that gets this response early does not send the rest.
       if (Number(request.headers['content-length'] ?? 0) > this.#maxBodyBytes) finish({ kind: 'too_large' });
-      else acceptBody(request, response);
+      else acceptBody(response);
       request.on('data', (piece: Buffer) => {
         if (isDone) return;
         if (bytes + piece.length > this.#maxBodyBytes) return finish({ kind: 'too_large' });

@@ -8,10 +8,25 @@ const MAX_SKIPPED_BYTES = 64 * 1024;
 const MAX_LINGER_BYTES = 16 * 1024 * 1024;
 const MAX_LINGER_MS = 5000;
 
+/** The responses to clients that wait for 100 Continue, with whether their connections could be used again. */
+const waiting = new WeakMap<ServerResponse, boolean>();
+
+/**
+ * Records that the client of a request waits for 100 Continue. Unless {@link acceptBody} asks for the body, the connection closes after the
+ * response: the next bytes could be the body or another request.
+ */
+export function waitForAcceptance(response: ServerResponse): void {
+  waiting.set(response, response.shouldKeepAlive);
+  response.shouldKeepAlive = false;
+}
+
 /** Asks for the body of a request, if the client waits for that. Call it before the body is read. */
-export function acceptBody({ headers, httpVersion }: IncomingMessage, response: ServerResponse): void {
-  // HTTP/1.0 has no expectations, and a server refuses others than 100-continue.
-  if (headers.expect !== undefined && httpVersion === '1.1') response.writeContinue();
+export function acceptBody(response: ServerResponse): void {
+  const keepsAlive = waiting.get(response);
+  if (keepsAlive === undefined) return;
+  waiting.delete(response);
+  response.shouldKeepAlive = keepsAlive;
+  response.writeContinue();
 }
 
 /**

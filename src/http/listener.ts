@@ -7,6 +7,7 @@ import { AnyserveError, getErrorMessage } from '../core/errors.js';
 import { pollChanges } from '../core/poll-changes.js';
 import type { Clock } from '../core/ports.js';
 import { MIN_TLS_VERSION, type ServerTls } from '../core/tls.js';
+import { waitForAcceptance } from './body-acceptance.js';
 import { respondToParseErrorInTurn } from './http-parse-errors.js';
 import type { ConnectionLimit } from './open-files.js';
 import { isFirstInPipeline, waitForTurn } from './pipelining.js';
@@ -162,7 +163,12 @@ function handleRequests(
     else waitForTurn(request, response, () => handle(request, response));
   };
   server.on('request', onRequest);
-  if (handlers.checksHead) server.on('checkContinue', onRequest).on('checkExpectation', onRequest);
+  server.on('checkContinue', (request, response) => {
+    if (!keepsAlive()) response.shouldKeepAlive = false;
+    waitForAcceptance(response);
+    onRequest(request, response);
+  });
+  if (handlers.checksHead) server.on('checkExpectation', onRequest);
   // Node's default sends the same response, but without a timeout for a client that doesn't read it.
   else
     server.on('checkExpectation', (request, response) => {

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ByteCollector } from '../core/byte-collector.js';
+import { acceptBody } from './body-acceptance.js';
 import { type BodyMemory, MAX_IMMEDIATE_PARSE_BYTES } from './body-memory.js';
 
 /**
@@ -17,13 +18,14 @@ export type RequestBody =
   | { readonly kind: 'not_utf8' }
   | { readonly kind: 'aborted' };
 
-/** Reads at most `maxBytes` of a request body. Removes a byte order mark. */
+/** Reads at most `maxBytes` of a request body, after asking for it if the client waits for that. Removes a byte order mark. */
 export function readRequestBody(
   request: IncomingMessage,
   response: ServerResponse,
   maxBytes: number,
   memory: BodyMemory,
 ): Promise<RequestBody> {
+  acceptBody(response);
   return new Promise((resolve) => {
     const body = new ByteCollector();
     let isRefused = false;

@@ -23,12 +23,13 @@ async function listen() {
   const paths: (string | undefined)[] = [];
   const handle = (request: IncomingMessage, response: ServerResponse): void => {
     paths.push(request.url);
+    if (request.url === '/ready') return void response.end('ready');
     if (request.url === '/refused') {
       ignoreBody(request, response, clock);
       response.writeHead(401).end('no');
       return;
     }
-    acceptBody(request, response);
+    acceptBody(response);
     let length = 0;
     request.on('data', (piece: Buffer) => {
       length += piece.length;
@@ -66,6 +67,15 @@ describe('a client that waits for 100 Continue', () => {
     const { socket, received } = openRawConnection(port, head);
     await until('the connection is closed', () => socket.readableEnded);
     expect(received()).toMatch(/^HTTP\/1\.1 401 .*connection: close\r\n.*no/is);
+    socket.destroy();
+  });
+
+  it('does not get it if the response does not need its body, and the connection closes', async () => {
+    const { port } = await listen();
+    const head = formatHead('/ready', 'Expect: 100-continue\r\nContent-Length: 2\r\n');
+    const { socket, received } = openRawConnection(port, head);
+    await until('the connection is closed', () => socket.readableEnded);
+    expect(received()).toMatch(/^HTTP\/1\.1 200 .*connection: close\r\n.*ready/is);
     socket.destroy();
   });
 

@@ -185,6 +185,20 @@ describe('a response', () => {
     );
   });
 
+  it('asks for the body of a registration that it accepts, and not for one at an unknown path', async () => {
+    const body = formatRegistrationBody('r1');
+    const formatHead = (path: string): string =>
+      `POST ${path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: ${body.length}\r\n\r\n`;
+    const { socket, received } = openRawConnection(server.port, formatHead('/register'));
+    await until('it is asked for the body', () => received() === 'HTTP/1.1 100 Continue\r\n\r\n');
+    socket.write(body);
+    await until('it is registered', () => received().includes('"alive"'));
+    const refused = openRawConnection(server.port, formatHead('/unknown'));
+    await until('the connection is closed', () => refused.socket.readableEnded);
+    expect(refused.received()).toMatch(/^HTTP\/1\.1 404 Not Found\r\n.*connection: close\r\n/is);
+    socket.destroy();
+  });
+
   it.each(['gzip, chunked', 'identity, chunked'])('refuses a body with the transfer codings %s', async (codings) => {
     const body = formatRegistrationBody('r1');
     const head = `POST /register HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: ${codings}\r\n\r\n`;
