@@ -1,4 +1,4 @@
-import { parseAdvertisedUrl } from './api/lease-owner.js';
+import { parseAdvertisedUrl, parseOwnerUrl } from './api/lease-owner.js';
 import {
   checkApiServerOptions,
   checkCloseOptions,
@@ -57,14 +57,15 @@ export async function startApiServer(options: StartApiServerOptions = {}): Promi
   const parts = new RegistryParts({ registry, events, clock, random, ids });
   const program = { version: VERSION, store: kind };
   const settings = { heartbeatMs, ackTimeoutMs, warmingMs, maxStreamsPerPeer, program };
-  const { advertisedUrl } = access;
-  if (advertisedUrl !== undefined) store.publishUrl?.(advertisedUrl);
   const forwarder = await composeForwarder(store, options);
   const resolved = { parts, metrics, ...settings, ...access, forwarder, events, clock };
   try {
     const readinessChecks = [createFirstListCheck(store.start(), events)];
     const listDegradations = (): readonly string[] => store.listProblems?.() ?? [];
     const server = await startHttpApi({ ...resolved, readinessChecks, listDegradations });
+    // A server that listens on all addresses does not know at which of them others reach it.
+    const url = access.advertisedUrl ?? (parseOwnerUrl(server.url) ? server.url : undefined);
+    if (url !== undefined) store.publishUrl?.(url);
     return {
       ...server,
       async close(how = {}) {

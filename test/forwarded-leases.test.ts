@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { addServer, asLeaseId } from '../src/core/ids.js';
 import type { ServerTls } from '../src/core/tls.js';
 import { HttpConnections } from '../src/http/http-client.js';
 import {
@@ -22,7 +23,14 @@ afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close();
 });
 
+/** Returns whether a server would ask another one about a lease. Its store has received a marker with the URL then. */
+async function knowsUrl(asked: SharingServer, { store }: SharingServer): Promise<boolean> {
+  const found = await asked.store.findForeignLease(addServer(asLeaseId('any'), store.serverId));
+  return found.kind === 'unshared';
+}
+
 interface SharingServer extends ApiServer {
+  readonly store: EtcdStore<SerializedReplica>;
   readonly link: ReturnType<typeof connectSimulatedEtcd>['link'];
   readonly lines: string[];
 }
@@ -60,7 +68,7 @@ async function serve(etcd: SimulatedEtcd, options: StartApiServerOptions): Promi
     api.link.isCut = false;
     await store.close();
   });
-  return { ...server, link: api.link, lines };
+  return { ...server, store, link: api.link, lines };
 }
 
 /** Registers a replica with a two-way lease. Returns the lease, its owner, and what its stream has sent. */
@@ -222,6 +230,15 @@ describe('a request for a lease of another API server', () => {
       expect(await send(other, lease, { method: 'DELETE' })).toMatchObject({ status: 200 });
     expect(await listIds(owner)).toEqual(['r1']);
   }, 30_000);
+
+  it('is forwarded to an owner that could never write to etcd since its first lease', async () => {
+    const { servers } = await serveSharing({}, {});
+    const [owner, other] = servers;
+    await until('the other has the URL of the owner', () => knowsUrl(other, owner));
+    owner.link.isCut = true;
+    const { lease } = await register(owner);
+    expect(await send(other, lease)).toMatchObject(RENEWED);
+  });
 
   it('has the limits of any body', async () => {
     const { servers } = await serveSharing({}, {});
