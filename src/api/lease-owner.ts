@@ -9,10 +9,10 @@ export const OWNER_HEADER = 'x-anyserve-owner';
 /** Request header of a request for a lease that another API server has forwarded. It is never forwarded again. */
 export const FORWARDED_HEADER = 'x-anyserve-forwarded';
 
-/** Status of the response to a forwarded request of a server that is not the owner: Misdirected Request (RFC 9110, section 15.5.20). */
+/** Status with which a server that is not the owner responds to a forwarded request: Misdirected Request (RFC 9110, section 15.5.20). */
 export const MISDIRECTED_STATUS = 421;
 
-/** Request header of a forwarded request with the part of the registry that the token of the original request can use. */
+/** Request header of a forwarded request: the part of the registry that the token of the original request can use. */
 export const SCOPE_HEADER = 'x-anyserve-scope';
 
 /** Maximum length of the URL of an API server, in UTF-16 units. */

@@ -36,11 +36,9 @@ export async function locateLease<R extends Replica>(
     const { registration } = lease;
     return { kind: 'elsewhere', owner: { url: registration.ownerUrl, lostForMs: undefined }, registration };
   }
-  const isOwnerKnown = lease.kind === 'unshared';
-  if (isOwnerKnown && lease.owner.lostForMs === undefined)
-    return { kind: 'elsewhere', owner: lease.owner, registration: undefined };
-  // A lease of another server that was superseded is remembered by its name in the store.
-  if (isSuperseded(lease.alias)) return { kind: 'superseded' };
-  if (isOwnerKnown) return { kind: 'elsewhere', owner: lease.owner, registration: undefined };
+  const isOwnerPresent = lease.kind === 'unshared' && lease.owner.lostForMs === undefined;
+  // A lease of another server that was superseded is remembered by its name in the store. A server that is present knows better.
+  if (!isOwnerPresent && isSuperseded(lease.alias)) return { kind: 'superseded' };
+  if (lease.kind === 'unshared') return { kind: 'elsewhere', owner: lease.owner, registration: undefined };
   return { kind: lease.kind === 'none' ? 'unknown' : 'unsettled' };
 }

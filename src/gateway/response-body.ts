@@ -7,12 +7,6 @@ import type { Socket } from 'node:net';
  */
 const MAX_STRING_BYTES = 16 * 1024 - 16;
 
-/** Maximum size of a chunk whose first line is kept: that of most tokens. */
-const MAX_KEPT_SIZE = 1023;
-
-/** First lines of chunks by their size. */
-const SIZE_LINES = Array.from({ length: MAX_KEPT_SIZE + 1 }, (_, size) => formatSizeLine(size));
-
 /**
  * Sends the body of a response piece by piece. Node.js sends a chunk of a body without a length as four buffers, in the next tick,
  * which takes half of the processor time of a token of a stream. So chunks are encoded here (RFC 9112, section 7.1), and written to
@@ -38,7 +32,7 @@ export class ResponseBody {
     if (!socket.writable) return false;
     // An empty chunk would end the body.
     if (bytes.length === 0) return true;
-    const size = SIZE_LINES[bytes.length] ?? formatSizeLine(bytes.length);
+    const size = `${bytes.length.toString(16)}\r\n`;
     if (bytes.length <= MAX_STRING_BYTES) return socket.write(`${size}${bytes.toString('latin1')}\r\n`, 'latin1');
     return socket.write(Buffer.concat([Buffer.from(size), bytes, Buffer.from('\r\n')]));
   }
@@ -47,8 +41,4 @@ export class ResponseBody {
   onceDrained(listener: () => void): void {
     (this.#socket ?? this.#response).once('drain', listener);
   }
-}
-
-function formatSizeLine(size: number): string {
-  return `${size.toString(16)}\r\n`;
 }

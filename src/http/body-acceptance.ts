@@ -37,10 +37,9 @@ export function acceptBody(response: ServerResponse): void {
  * (RFC 9112, section 9.6; nginx calls this a lingering close).
  */
 export function ignoreBody(request: IncomingMessage, response: ServerResponse, clock: Pick<Clock, 'schedule'>): void {
-  const { 'content-length': length, 'transfer-encoding': codings, expect } = request.headers;
+  const { 'content-length': length, 'transfer-encoding': codings } = request.headers;
   if (request.complete || (length === undefined && codings === undefined)) return;
-  // A client that waits for 100 Continue sends no body now, so the next bytes could be another request.
-  if (expect === undefined && Number(length) <= MAX_SKIPPED_BYTES) return;
+  if (Number(length) <= MAX_SKIPPED_BYTES) return;
   const { socket } = request;
   const closeSocket = socket.destroySoon.bind(socket);
   response.shouldKeepAlive = false;

@@ -76,8 +76,8 @@ export class ForeignLeases {
   }
 
   /**
-   * Forwards a request to the owner of its lease, and sends the owner's response. If there is none, sends 503 until the owner counts as ended, and then that
-   * the lease is unknown.
+   * Forwards a request to the owner of its lease, and sends the owner's response. Without one, sends 503, or the response to an unknown
+   * lease if the owner counts as ended.
    */
   async forward(
     response: Response,

@@ -41,10 +41,10 @@ interface FailedForward {
 }
 
 /**
- * Why there is no response of the owner:
+ * Reasons for which the owner has not responded:
  * - `absent`: nothing listens at its URL, or another API server responds there. So the owner has ended, if its URL was right.
- * - `unreachable`: the owner does not respond in time, or refuses this server.
- * - `unsent`: this server could not send the request.
+ * - `unreachable`: it does not respond in time, refuses this server, or has a URL that this server can't use.
+ * - `unsent`: too many other requests wait for responses. This says nothing about the owner.
  */
 export type ForwardFailure = 'absent' | 'unreachable' | 'unsent';
 
@@ -85,7 +85,7 @@ export class LeaseForwarder {
   /** Forwards a request to an owner of the same registry, and resolves within 1 s, or 2 s for the end of a lease. */
   async forward(ownerUrl: string, request: LeaseRequest, registry: RegistryId | undefined): Promise<ForwardOutcome> {
     const problem = this.#findProblem(ownerUrl);
-    if (problem !== undefined) return { kind: 'unsent', reason: problem };
+    if (problem) return problem;
     this.#count(ownerUrl, 1);
     const timeout = new AbortController();
     const timeoutMs = TIMEOUTS_MS[request.method];
@@ -106,12 +106,15 @@ export class LeaseForwarder {
     this.#options.connections.close();
   }
 
-  #findProblem(ownerUrl: string): string | undefined {
+  #findProblem(ownerUrl: string): FailedForward | undefined {
     const url = parseOwnerUrl(ownerUrl);
-    if (!url) return 'its record has no valid URL';
-    if (this.#options.requiresTls && url.protocol !== 'https:') return 'it does not use TLS, but this server does';
+    if (!url) return { kind: 'unreachable', reason: 'it has not reported a valid URL' };
+    if (this.#options.requiresTls && url.protocol !== 'https:') {
+      return { kind: 'unreachable', reason: 'it does not use TLS, but this server does' };
+    }
     const isBusy = (this.#requests.get(ownerUrl) ?? 0) >= MAX_REQUESTS_PER_OWNER;
-    return isBusy || this.#total >= MAX_REQUESTS ? 'too many forwarded requests have no response yet' : undefined;
+    if (!isBusy && this.#total < MAX_REQUESTS) return undefined;
+    return { kind: 'unsent', reason: 'too many forwarded requests have no response yet' };
   }
 
   #count(ownerUrl: string, difference: 1 | -1): void {

@@ -20,8 +20,8 @@ export interface CallLabels {
 }
 
 /**
- * Finds the time series of calls. A gateway handles tens of thousands of calls a second, and joining the labels of each to the keys
- * of its series took 1 µs a call.
+ * Finds the time series of calls. A gateway handles tens of thousands of calls a second, and joining the labels of each call to the keys of
+ * its four series takes 15 times as long.
  */
 export class CallSeriesTable {
   readonly #create: (labels: CallLabels) => CallSeries;

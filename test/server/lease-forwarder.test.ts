@@ -111,7 +111,7 @@ it.each(['ftp://10.0.0.1', 'http://user:secret@10.0.0.1', 'http://0.0.0.0:8080',
   'sends nothing to %s',
   async (url) => {
     const { forwarder, sent } = createForwarder(() => ({}));
-    expect(await forwarder.forward(url, RENEWAL, REGISTRY)).toMatchObject({ kind: 'unsent' });
+    expect(await forwarder.forward(url, RENEWAL, REGISTRY)).toMatchObject({ kind: 'unreachable' });
     expect(sent).toEqual([]);
   },
 );
@@ -119,7 +119,7 @@ it.each(['ftp://10.0.0.1', 'http://user:secret@10.0.0.1', 'http://0.0.0.0:8080',
 it('a server with TLS sends nothing without TLS', async () => {
   const { forwarder, sent } = createForwarder(() => ({}), { requiresTls: true });
   const reason = 'it does not use TLS, but this server does';
-  expect(await forwarder.forward(OWNER, RENEWAL, REGISTRY)).toMatchObject({ reason });
+  expect(await forwarder.forward(OWNER, RENEWAL, REGISTRY)).toEqual({ kind: 'unreachable', reason });
   expect(await forwarder.forward('https://10.0.0.1:8080', RENEWAL, REGISTRY)).toMatchObject({ status: 200 });
   expect(sent).toHaveLength(1);
 });

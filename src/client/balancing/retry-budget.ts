@@ -6,7 +6,7 @@ const MAX_TOKENS = 10;
 /** Tokens that each call adds: in the long run, one retry for five calls. */
 const TOKENS_PER_CALL = 0.2;
 
-/** Maximum number of callers with an own budget. Those that have not called for the longest time get a new one. */
+/** Maximum number of budgets. The callers that have not called for the longest time get a new one. */
 const MAX_CALLERS = 1000;
 
 /**

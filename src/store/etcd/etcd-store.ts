@@ -201,8 +201,8 @@ export class EtcdStore<R extends Replica> implements RegistrationStore<R> {
   }
 
   /**
-   * Without a record, the server that the lease names can tell. If it has no marker, or no URL, waits for up to 1 s until the mirror is known to have
-   * every record that etcd has. Right after an outage that proves nothing, because the owner can still be writing its record.
+   * Without a record, the server that the lease names can tell. If it has no marker, or no URL, waits for up to 1 s until the mirror is
+   * known to have every record that etcd has. Right after an outage that proves nothing, because the owner can still be writing its record.
    */
   async findForeignLease(lease: LeaseId): Promise<ForeignLease<R>> {
     const alias = digestLease(lease);

@@ -37,7 +37,7 @@ export interface Own<R extends Replica> {
   committedAt: bigint | undefined;
   /** The number of the last change that etcd doesn't accept, and the reason. */
   rejection: { readonly change: number; readonly reason: string } | undefined;
-  /** Revision up to which the mirror had everything when etcd first did not accept it. */
+  /** Last revision that the mirror had when etcd first did not accept it. */
   rejectedAt: bigint | undefined;
   /** Returns whether it can replace a registration that is found in etcd before its first commit. Undefined: it can replace any. */
   canReplace: CanReplace | undefined;

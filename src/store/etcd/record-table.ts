@@ -171,8 +171,8 @@ export class RecordTable<R extends Replica> {
   }
 
   /**
-   * Records that etcd doesn't accept the present state of an own registration. It stays in this server. `revision`: up to which the mirror has
-   * everything.
+   * Records that etcd doesn't accept the present state of an own registration. It stays in this server. `revision`: the last one that the
+   * mirror has.
    */
   recordRejection(id: ReplicaId, reason: string, revision: bigint): void {
     const own = this.#states.get(id)?.own;

@@ -118,8 +118,8 @@ export class ServerMarkers {
   }
 
   /**
-   * Sets the URL in the markers. One that a registration has does not replace the one that the operator gave, and one on loopback, at which no
-   * other machine reaches this server, replaces no other.
+   * Sets the URL in the markers. A fixed one is replaced only by another fixed one. One on loopback does not replace another that is not
+   * fixed, because other machines can't use it.
    */
   setUrl(url: string, { isFixed }: { readonly isFixed: boolean }): void {
     const isFirst = this.#url === undefined;
