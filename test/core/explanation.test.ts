@@ -319,17 +319,18 @@ describe('the reason why no replica matches', () => {
     ['long lists', 'model=x', (at) => replica(`r${at}`, [{ model: Array(16_000).fill(`${at}`) }])],
     ['huge lists', 'model=x', (at) => replica(`r${at}`, at < 10 ? [{ model: Array(250_000).fill(1) }] : [])],
   ])('is found in steps of less than 5 ms: %s', (_what, query, at) => {
-    const explainer = new Explainer(parse(query));
-    const steps = explainer.examine(Array.from({ length: 500 }, (_, n) => at(n)));
-    const tookMs: number[] = [];
-    for (let done: boolean | undefined; !done; ) {
-      const before = process.cpuUsage();
-      done = steps.next().done;
-      tookMs.push(process.cpuUsage(before).user / 1000);
+    const replicas = Array.from({ length: 500 }, (_, n) => at(n));
+    const leastMs: number[] = [];
+    // Every repetition has the same steps. The least time of each one has no garbage collection, and no other test that runs beside it.
+    for (let repetition = 0; repetition < 5; repetition++) {
+      const steps = new Explainer(parse(query)).examine(replicas);
+      for (let [step, done]: [number, boolean | undefined] = [0, false]; !done; step++) {
+        const before = process.cpuUsage();
+        done = steps.next().done;
+        leastMs[step] = Math.min(leastMs[step] ?? Number.POSITIVE_INFINITY, process.cpuUsage(before).user / 1000);
+      }
     }
-    // A few steps include a garbage collection, or code that isn't compiled yet.
-    const longest = tookMs.sort((a, b) => b - a).slice(2 + Math.floor(tookMs.length / 20));
-    expect(Math.max(0, ...longest)).toBeLessThan(5);
+    expect(Math.max(...leastMs)).toBeLessThan(5);
   });
 });
 
