@@ -5,6 +5,7 @@ import { getHeader } from '../client/http-calls/http-failure.js';
 import type { BodySink, IncomingResponse } from '../client/http-calls/incoming-response.js';
 import { serializeOpenaiError } from '../client/http-calls/openai-error.js';
 import { AnyserveError } from '../core/errors.js';
+import { type PendingWrite, writeBatch } from '../http/write-batch.js';
 import { ResponseBody } from './response-body.js';
 import { BodyTail } from './token-usage.js';
 
@@ -89,10 +90,27 @@ function sendWhole(
   writeHead(response, head.status, head.reason, headers);
   if (bytes <= MAX_STRING_BYTES) response.write(toLatin1(pieces), 'latin1');
   else for (const piece of pieces) response.write(piece);
-  // Before `end`, which would add an empty string to what is written, and so make it several buffers.
-  response.uncork();
-  endResponse(response, readTimeoutMs);
+  writeBatch.add(new WholeResponse(response, readTimeoutMs));
   return bytes;
+}
+
+/** A response that was written as a whole. It ends after it was sent: `end` would add an empty string, and so make it several buffers. */
+class WholeResponse implements PendingWrite {
+  readonly #response: ServerResponse;
+  readonly #readTimeoutMs: number;
+
+  constructor(response: ServerResponse, readTimeoutMs: number) {
+    this.#response = response;
+    this.#readTimeoutMs = readTimeoutMs;
+  }
+
+  send(): void {
+    this.#response.uncork();
+  }
+
+  finish(): void {
+    endResponse(this.#response, this.#readTimeoutMs);
+  }
 }
 
 /** Ends a response. Closes the connection if the caller reads nothing of the rest, which would stay in memory. */

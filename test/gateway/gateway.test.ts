@@ -219,6 +219,26 @@ describe('a call', () => {
     expect((await post(CHAT, { model: 'm' })).status).toBe(200);
   });
 
+  it('gets its own response among many at the same time, of which some are given up', async () => {
+    const { register, gateway, waitForModels } = await startGateway();
+    const engine = await startEngine(({ body }, response) => sendJson(response, { echo: JSON.parse(body).text }));
+    await register('a', engine.url);
+    await waitForModels('m');
+    const call = async (text: string, signal?: AbortSignal): Promise<unknown> => {
+      const body = JSON.stringify({ model: 'm', text });
+      return (await fetch(`${gateway.url}${CHAT}`, { method: 'POST', body, ...(signal && { signal }) })).json();
+    };
+    for (let wave = 0; wave < 5; wave++) {
+      const abort = new AbortController();
+      const givenUp = Array.from({ length: 20 }, () => call('given up', abort.signal).catch(() => undefined));
+      const texts = Array.from({ length: 100 }, (_, n) => `${wave} ${'x'.repeat(100 * n)}`);
+      const echoes = Promise.all(texts.map((text) => call(text)));
+      setImmediate(() => abort.abort());
+      expect(await echoes).toEqual(texts.map((echo) => ({ echo })));
+      await Promise.all(givenUp);
+    }
+  });
+
   it('is cancelled at the engine when the caller leaves', async () => {
     const { register, gateway, waitForModels, finished } = await startGateway();
     let isClosed = false;

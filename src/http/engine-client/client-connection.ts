@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { getErrorMessage } from '../../core/errors.js';
 import type { Clock } from '../../core/ports.js';
 import { type ClientTls, explainTlsError } from '../../core/tls.js';
+import { type PendingWrite, writeBatch } from '../write-batch.js';
 import type { EngineFailureKind, Exchange, ExchangeHolder } from './engine-call.js';
 import type { SerializedRequest } from './engine-request.js';
 import type { BytesListener, ConnectingSocket } from './origin-connector.js';
@@ -35,7 +36,7 @@ const STALE_CONNECTION_MS = 250;
 const NO_REQUEST: SerializedRequest = { head: '', body: [], bodyBytes: 0 };
 
 /** A connection to an engine. It carries one call at a time. */
-export class ClientConnection implements ExchangeHolder {
+export class ClientConnection implements ExchangeHolder, PendingWrite {
   /** Time from which the connection can't be used, in ms of the clock. */
   expiresAtMs = 0;
   /** TLS settings that the connection was opened with. */
@@ -123,13 +124,20 @@ export class ClientConnection implements ExchangeHolder {
     if (head.length + bodyBytes <= MAX_STRING_BYTES) {
       let text = head;
       for (const piece of body) text += piece.toString('latin1');
+      socket.cork();
       socket.write(text, 'latin1');
+      writeBatch.add(this);
       return;
     }
     socket.cork();
     socket.write(head, 'latin1');
     for (const piece of body) socket.write(piece);
     socket.uncork();
+  }
+
+  /** Hands the request to the kernel. */
+  send(): void {
+    this.#socket.uncork();
   }
 
   #onConnect(): void {

