@@ -17,7 +17,7 @@ const IMPORT_RULES: Readonly<Record<string, ImportRule>> = {
     folders: ['core', 'api', 'json'],
     packages: ['@bufbuild/protobuf/wire', '@grpc/grpc-js', 'node:crypto'],
   },
-  credentials: { folders: ['core'], packages: ['node:crypto', 'node:fs', 'node:path', 'node:tls'] },
+  credentials: { folders: ['core'], packages: ['node:crypto', 'node:fs', 'node:path', 'node:tls', 'node:util'] },
   http: {
     folders: ['core', 'json'],
     packages: ['node:dns', 'node:fs/promises', 'node:http', 'node:https', 'node:net', 'node:stream', 'node:tls'],

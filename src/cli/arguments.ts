@@ -1,5 +1,5 @@
 import yargs from 'yargs';
-import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { AnyserveError, getErrorMessage, isAnyserveError } from '../core/errors.js';
 import { VERSION } from '../version.js';
 import { type Arguments, COMMON_OPTIONS, type Command, type CommandOption } from './command.js';
 import { COMMANDS } from './commands.js';
@@ -171,7 +171,10 @@ function createArguments(command: Command, parsed: Parsed, after: readonly strin
   }
   const texts = (name: string): readonly string[] => {
     const option = options[name];
-    return option ? getOptionValues(name, option, [parsed[name] ?? []].flat().map(String), env) : [];
+    if (!option) return [];
+    const values = getOptionValues(name, option, [parsed[name] ?? []].flat().map(String), env);
+    for (const value of values) checkValue(name, option, value);
+    return values;
   };
   return {
     words,
@@ -211,6 +214,16 @@ function getOptionValues(name: string, option: CommandOption, values: readonly s
   const fromEnv = env[toVariableName(name)];
   if (fromEnv) return option.repeatable ? fromEnv.split(option.spaced ? /\s+/ : /\n+/).filter(Boolean) : [fromEnv];
   return option.default === undefined ? [] : [option.default];
+}
+
+/** Checks a value of an option. Throws `usage`, with the name of the option. */
+function checkValue(name: string, { check }: CommandOption, value: string): void {
+  try {
+    check?.(value);
+  } catch (cause) {
+    if (!isAnyserveError(cause) || cause.message.includes(`--${name}`)) throw cause;
+    throw new AnyserveError(cause.code, `--${name}: ${cause.message}`, { cause });
+  }
 }
 
 /**

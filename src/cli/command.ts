@@ -33,9 +33,11 @@ export interface CommandOption extends Suggestions {
   readonly mayBeEmpty?: boolean;
   /** Whether the value can be omitted, which yields the empty string. */
   readonly mayStandAlone?: boolean;
+  /** Throws `usage` for a value that is not valid. The name of the option is added to the message. */
+  readonly check?: (value: string) => unknown;
 }
 
-/** Parsed arguments. Their values are not validated yet. */
+/** Parsed arguments. Their values are not validated yet, unless their options have a `check`. */
 export interface Arguments {
   /** Positional arguments. */
   readonly words: readonly string[];

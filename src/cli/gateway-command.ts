@@ -3,6 +3,7 @@ import { AnyserveError } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
 import { CallerKeys } from '../credentials/caller-keys.js';
 import { parseUpstreamKeys } from '../credentials/upstream-keys.js';
+import { parseAliases } from '../gateway/aliases.js';
 import { clock } from '../system.js';
 import { createRefusalLog } from '../telemetry/refused-request.js';
 import { parseChoice, parseDurationMs, parseWholeNumber } from './argument-parsers.js';
@@ -64,6 +65,7 @@ export const gatewayCommand: Command = {
       description: 'another name for a model; repeat it for one name to give substitutes, which are tried in turn',
       repeatable: true,
       spaced: true,
+      check: (value) => parseAliases([value]),
     },
     where: WHERE_OPTION,
     pick: {
@@ -208,7 +210,6 @@ export const gatewayCommand: Command = {
 };
 
 async function readGatewayOptions(args: Arguments, io: CommandIo) {
-  const { parseAliases } = await import('../gateway/aliases.js');
   const { parsePassedHeader } = await import('../client/http-calls/forwarded-headers.js');
   const hedgeAfter = args.getText('hedge-after');
   const access = readServerAccess(args, io, WORKER_PREFIX);

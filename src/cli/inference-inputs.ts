@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { AnyserveError, getErrorMessage } from '../core/errors.js';
+import { AnyserveError } from '../core/errors.js';
 import { quote } from '../core/quoting.js';
+import { describeFileError } from '../credentials/named-file.js';
 import { getDatatypeInfo } from '../inference/datatype.js';
 import type { Parameters, RequestedOutput, TensorValue } from '../inference/inference-data.js';
 import { parseTensorMessage } from '../inference/tensor-message.js';
@@ -125,7 +126,7 @@ function createContentReader(stdin: Readable): ReadContent {
   return async (where, path) => {
     if (path !== '-') {
       return readFile(path).catch((cause) => {
-        const problem = `${where}: cannot read ${path}: ${getErrorMessage(cause)}`;
+        const problem = `${where}: cannot read ${path}: ${describeFileError(cause)}`;
         throw new AnyserveError(
           'usage',
           where === `--inputs ${path}` && JSON_START.test(path) ? NOT_JSON_ADVICE : problem,

@@ -10,6 +10,7 @@ export const LABEL_OPTION: CommandOption = {
   description: 'pair to add to every capability that does not have the key, such as zone=a',
   repeatable: true,
   spaced: true,
+  check: (value) => parseQueryWords([value]),
 };
 
 /** Reads the labels. Throws `usage`. */

@@ -1,4 +1,6 @@
 import { DEFAULTS } from '../core/defaults.js';
+import { parseDialable } from '../core/endpoint.js';
+import { parseCap } from './argument-parsers.js';
 import { CALL_OPTIONS } from './call-options.js';
 import type { CommandOption } from './command.js';
 import { PREFER_OPTION, WHERE_OPTION } from './selector-options.js';
@@ -13,6 +15,7 @@ export const MODEL_CLIENT_OPTIONS: Readonly<Record<string, CommandOption>> = {
     description: 'find the replica by these KEY=VALUE pairs instead of by name',
     repeatable: true,
     suggests: 'capability',
+    check: parseCap,
   },
   where: WHERE_OPTION,
   prefer: PREFER_OPTION,
@@ -24,6 +27,7 @@ export const MODEL_CLIENT_OPTIONS: Readonly<Record<string, CommandOption>> = {
     value: 'HOST:PORT',
     description: 'call this replica directly, without an API server',
     suggests: 'endpoints',
+    check: parseDialable,
   },
   'model-version': {
     type: 'text',

@@ -1,5 +1,8 @@
 import { MODEL_TYPES } from '../client/engine/model-type.js';
+import { parseOpenaiUrl } from '../client/engine/openai-access.js';
 import { DEFAULTS } from '../core/defaults.js';
+import { parseAdvertised } from '../core/endpoint.js';
+import { parseCap } from './argument-parsers.js';
 import type { Command } from './command.js';
 import { LABEL_OPTION } from './label-option.js';
 import { LOG_OPTIONS } from './log-lines.js';
@@ -53,6 +56,7 @@ export const registerCommand: Command = {
       value: 'HOST:PORT',
       description: 'address where callers reach the model server',
       suggests: 'endpoints',
+      check: parseAdvertised,
     },
     cap: {
       type: 'text',
@@ -61,6 +65,7 @@ export const registerCommand: Command = {
         'capability: KEY=VALUE pairs, or a JSON object; with --openai, extends and overrides those of the models, or of the one it names',
       repeatable: true,
       suggests: 'capability',
+      check: parseCap,
     },
     label: LABEL_OPTION,
     openai: {
@@ -68,11 +73,13 @@ export const registerCommand: Command = {
       value: 'URL',
       description:
         'register this OpenAI-compatible server, such as http://localhost:8000/v1, with the models that it lists',
+      check: parseOpenaiUrl,
     },
     advertise: {
       type: 'text',
       value: 'URL',
       description: 'with --openai: URL where callers reach the server, if it differs from that of --openai',
+      check: parseOpenaiUrl,
     },
     type: {
       type: 'text',

@@ -1,3 +1,4 @@
+import { parseAdvertisedUrl } from '../api/lease-owner.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { parseStoreLogin } from '../core/store-login.js';
 import { parseDurationMs, parseWholeNumber } from './argument-parsers.js';
@@ -76,6 +77,7 @@ export const serveCommand: Command = {
       description:
         'URL at which registrants and the other API servers of a shared registry reach this server; when not given, the ' +
         'address to which each registrant has connected',
+      check: (value) => parseAdvertisedUrl(value, false),
     },
     ...createTokenFileOption(
       'peer-token-file',

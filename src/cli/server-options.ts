@@ -20,6 +20,7 @@ const SERVER_AND_TOKEN_OPTIONS: Readonly<Record<string, CommandOption>> = {
     default: DEFAULTS.apiServer,
     repeatable: true,
     spaced: true,
+    check: parseServerUrl,
   },
   ...SERVER_TOKEN_OPTION,
 };

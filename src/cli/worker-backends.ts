@@ -1,3 +1,4 @@
+import { parseOpenaiUrl } from '../client/engine/openai-access.js';
 import type { Capability } from '../core/capability.js';
 import { DEFAULTS } from '../core/defaults.js';
 import { AnyserveError } from '../core/errors.js';
@@ -23,6 +24,7 @@ export const BACKEND_OPTIONS: Readonly<Record<string, CommandOption>> = {
     type: 'text',
     value: 'URL',
     description: 'serve the models of this OpenAI-compatible server, such as http://localhost:8000/v1',
+    check: parseOpenaiUrl,
   },
   ...LLAMA_OPTIONS,
   model: {

@@ -1,13 +1,14 @@
 import { raceWithAbort } from '../client/async-waits.js';
 import { escapeControls } from '../core/control-characters.js';
 import { DEFAULTS } from '../core/defaults.js';
+import { parseDialable } from '../core/endpoint.js';
 import { getErrorMessage } from '../core/errors.js';
 import type { Log } from '../core/ports.js';
 import { clock, getHostName, ids, instance, random } from '../system.js';
 import { LineLimits } from '../telemetry/line-limits.js';
 import { VERSION } from '../version.js';
 import type { WorkerOptions } from '../worker/running-worker.js';
-import { parseDurationMs, parseWholeNumber } from './argument-parsers.js';
+import { parseCap, parseDurationMs, parseWholeNumber } from './argument-parsers.js';
 import { type Arguments, type Command, type CommandIo, getShutdownExitCode } from './command.js';
 import { LABEL_OPTION, readLabels } from './label-option.js';
 import { createLeaseReporter } from './lease-reporter.js';
@@ -50,6 +51,7 @@ export const workerCommand: Command = {
       description: 'capability: replaces that of the only model, or extends and overrides those of --openai or --llama',
       repeatable: true,
       suggests: 'capability',
+      check: parseCap,
     },
     label: LABEL_OPTION,
     port: {
@@ -63,6 +65,7 @@ export const workerCommand: Command = {
       type: 'text',
       value: 'HOST:PORT',
       description: 'address where callers reach the worker, if it differs from the address to listen on',
+      check: parseDialable,
     },
     id: {
       type: 'text',

@@ -1,4 +1,5 @@
 import { closeSync, openSync, readSync } from 'node:fs';
+import { getSystemErrorMap } from 'node:util';
 import { AnyserveError, getErrorMessage } from '../core/errors.js';
 
 /** A file, with the command-line option that names it, for error messages. */
@@ -17,8 +18,15 @@ export function readNamedFile({ option, path }: NamedFile): string {
   try {
     return readBounded(path);
   } catch (cause) {
-    throw new AnyserveError('usage', `--${option}: cannot read ${path}: ${getErrorMessage(cause)}`, { cause });
+    throw new AnyserveError('usage', `--${option}: cannot read ${path}: ${describeFileError(cause)}`, { cause });
   }
+}
+
+/** Describes why a file could not be read, without its path, which Node.js adds to its own messages. */
+export function describeFileError(error: unknown): string {
+  const { errno } = error as NodeJS.ErrnoException;
+  const [, description] = (errno !== undefined && getSystemErrorMap().get(errno)) || [];
+  return description ?? getErrorMessage(error);
 }
 
 /** Reads in pieces up to the limit, because pipes and devices do not report a size. */

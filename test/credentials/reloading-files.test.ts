@@ -190,7 +190,7 @@ describe('reloading files', () => {
 
   it('must exist and have a limited size at the first load', () => {
     rmSync(path);
-    expect(open).toThrow(/^--x: cannot read .*ENOENT/);
+    expect(open).toThrow(/^--x: cannot read .*: no such file or directory$/);
     writeFileSync(path, '');
     expect(open).toThrow('it is empty');
     path = '/dev/zero';

@@ -151,7 +151,7 @@ describe('wrong usage', () => {
     [['infer', 'x', 'Hello', '--prompt', 'there'], 'the prompt is given twice: after the model and with --prompt'],
     [['route', '--sever', 'x'], 'anyserve route has no option --sever; did you mean --server?'],
     [['route', '--server'], '--server needs a value; if the value begins with -, write --server=VALUE'],
-    [['route', '--server', 'http://x/?a=1'], 'is not an API server URL'],
+    [['route', '--server', 'http://x/?a=1'], '--server: "http://x/?a=1" is not an API server URL'],
     [['serve', '--host', ''], '--host needs a value'],
     [['route', '--constructor=1'], 'unknown option --constructor; see anyserve --help'],
     [['route', '--', '--help'], '"--help" is not KEY=VALUE, such as type=chat'],
@@ -159,7 +159,7 @@ describe('wrong usage', () => {
     [['route', 'a=1', 'a=2'], 'key "a" is given twice; give it one value'],
     [
       ['route', '--server', 'localhost:8080'],
-      '"localhost:8080" is not an API server URL; give one like http://localhost:8080',
+      '--server: "localhost:8080" is not an API server URL; give one like http://localhost:8080',
     ],
     [['serve', '--port', 'abc'], '--port "abc": give a whole number from 0 to 65535'],
     [['serve', '--port', '1', '--port', '2'], '--port is given 2 times; give it once'],
@@ -175,8 +175,17 @@ describe('wrong usage', () => {
     [['register', '--id', 'r', '--endpoint', 'a:1'], 'missing --cap KEY=VALUE, a capability of the model server'],
     [
       ['register', '--id', 'r', '--endpoint', 'a', '--cap', 'a=1'],
-      '"a" is not an endpoint to register: it has no port; give HOST:PORT',
+      '--endpoint: "a" is not an endpoint to register: it has no port; give HOST:PORT',
     ],
+    [['register', '--id', 'r', '--endpoint', 'a:1', '--cap', 'a'], '--cap: "a" is not KEY=VALUE, such as type=chat'],
+    [
+      ['register', '--endpoint', 'a:1', '--cap', 'a=1', '--label', 'b'],
+      '--label: "b" is not KEY=VALUE, such as type=chat',
+    ],
+    [['infer', 'x', '--endpoint', 'a'], '--endpoint: "a" is not an endpoint; give HOST:PORT'],
+    [['worker', '--backend', 'echo', '--advertise', 'a'], '--advertise: "a" is not an endpoint; give HOST:PORT'],
+    [['serve', '--advertise', 'a'], '--advertise: "a" is not a URL at which others reach this API server'],
+    [['gateway', '--alias', 'a'], '--alias: "a" is not an alias; give NAME=MODEL'],
     [
       ['register', '--id', 'r', '--endpoint', '0.0.0.0:1', '--cap', 'a=1'],
       'it means every address of its own machine, and other machines cannot call it; give a host name or one address',
@@ -191,7 +200,10 @@ describe('wrong usage', () => {
     [['infer', 'x', '--input', 'a:FP32[3]=[1,2]'], 'input "a": shape [3] needs 3 elements, but the data has 2'],
     [['infer', 'x', '--input', 'a:FLOAT=[1]'], 'input "a": "FLOAT" is not a datatype such as FP32 or FP32[2,3]'],
     [['infer', 'x', '--input', 'a=[1]', '--input', 'a=[1]'], 'input "a" is given twice'],
-    [['infer', 'x', '--input', 'a:UINT8=@/no/such/file'], '--input a:UINT8=@/no/such/file: cannot read /no/such/file'],
+    [
+      ['infer', 'x', '--input', 'a:UINT8=@/no/such/file'],
+      '--input a:UINT8=@/no/such/file: cannot read /no/such/file: no such file or directory\n',
+    ],
     [['infer', 'x', '--inputs', '{"a":[1]}'], 'FILE is the name of a file, not JSON; pipe JSON to --inputs -'],
     [['infer', 'x', '--input', 'a:fp32=[1]'], 'input "a": "fp32" is not a datatype such as FP32 or FP32[2,3]'],
     [['infer', 'x', '--input', 'a:FP32[2=[1,2]'], 'input "a": "FP32[2" is not a datatype'],

@@ -134,7 +134,7 @@ describe('a worker in front of an OpenAI-compatible server', () => {
 
   it('reports invalid options in one line', async () => {
     const cases: [string[], string][] = [
-      [['--openai', 'localhost:8000'], 'is not a base URL'],
+      [['--openai', 'localhost:8000'], '--openai: "localhost:8000" is not a base URL'],
       [['--model', 'x', '--backend', 'echo'], '--model requires --openai'],
       [
         ['--openai', 'http://127.0.0.1:1/v1', '--openai-key', KEY],

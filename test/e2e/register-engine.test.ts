@@ -152,12 +152,12 @@ describe('register --openai', () => {
   it('reports invalid options in one line', async () => {
     const url = 'http://127.0.0.1:1/v1';
     const invalid: [string[], string][] = [
-      [['--openai', 'localhost:8000'], 'is not a base URL of an OpenAI-compatible server'],
+      [['--openai', 'localhost:8000'], '--openai: "localhost:8000" is not a base URL of an OpenAI-compatible server'],
       [['--openai', 'http://0.0.0.0:8000/v1'], 'other machines cannot call it'],
       [['--openai', url, '--endpoint', 'a:1'], '--endpoint does not apply to --openai: --advertise URL'],
       [['--openai', url, '--probe', 'tcp'], '--probe does not apply to --openai'],
       [['--openai', url, '--probe-path', 'health'], '--probe-path "health" is not a path'],
-      [['--openai', url, '--advertise', 'gpu7:8000'], '"gpu7:8000" is not a base URL'],
+      [['--openai', url, '--advertise', 'gpu7:8000'], '--advertise: "gpu7:8000" is not a base URL'],
       [['--openai', url, '--type', 'a=embedding'], '--type "a=embedding": expected NAME=embed'],
       [['--openai', url, '--type', 'a=chat', '--type', 'a=embed'], 'model "a" has two types, chat and embed'],
       [['--openai', url, '--openai-tls-ca', '/dev/null'], ''],
