@@ -44,7 +44,7 @@ export const serveCommand: Command = {
       type: 'text',
       value: 'TIME',
       description: 'interval between heartbeats of a lease',
-      default: `${DEFAULTS.heartbeatMs}ms`,
+      default: `${DEFAULTS.heartbeatMs / 1000}s`,
     },
     ...createTokenFileOption(
       'register-token-file',
@@ -90,20 +90,20 @@ export const serveCommand: Command = {
       value: 'TIME',
       description:
         'minimum time without acknowledged data until a host counts as dead; several retransmissions must also fail',
-      default: `${DEFAULTS.ackTimeoutMs}ms`,
+      default: `${DEFAULTS.ackTimeoutMs / 1000}s`,
     },
     drain: {
       type: 'text',
       value: 'TIME',
       description: 'time over which replicas are disconnected at shutdown; 0: all at once',
-      default: `${DEFAULTS.drainMs}ms`,
+      default: `${DEFAULTS.drainMs / 1000}s`,
     },
     warming: {
       type: 'text',
       value: 'TIME',
       description:
         'time after the start during which "no match" counts as temporary, because replicas are still registering again',
-      default: `${DEFAULTS.warmingMs}ms`,
+      default: `${DEFAULTS.warmingMs / 1000}s`,
     },
     'max-replicas': {
       type: 'text',
