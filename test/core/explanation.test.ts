@@ -321,7 +321,7 @@ describe('the reason why no replica matches', () => {
   ])('is found in steps of less than 5 ms: %s', (_what, query, at) => {
     const replicas = Array.from({ length: 500 }, (_, n) => at(n));
     const leastMs: number[] = [];
-    // Every repetition has the same steps. The least time of each one has no garbage collection, and no other test that runs beside it.
+    // The shortest time of each step is without garbage collections and without the effects of other tests.
     for (let repetition = 0; repetition < 5; repetition++) {
       const steps = new Explainer(parse(query)).examine(replicas);
       for (let [step, done]: [number, boolean | undefined] = [0, false]; !done; step++) {
