@@ -90,7 +90,7 @@ function sendWhole(
   writeHead(response, head.status, head.reason, headers);
   if (bytes <= MAX_STRING_BYTES) response.write(toLatin1(pieces), 'latin1');
   else for (const piece of pieces) response.write(piece);
-  writeBatch.add(new WholeResponse(response, readTimeoutMs));
+  writeBatch.add(new WholeResponse(response, readTimeoutMs), response.socket);
   return bytes;
 }
 

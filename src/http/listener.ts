@@ -10,7 +10,7 @@ import { MIN_TLS_VERSION, type ServerTls } from '../core/tls.js';
 import { waitForAcceptance } from './body-acceptance.js';
 import { respondToParseErrorInTurn } from './http-parse-errors.js';
 import type { ConnectionLimit } from './open-files.js';
-import { isFirstInPipeline, waitForTurn } from './pipelining.js';
+import { isFirstInPipeline, undoTlsPause, waitForTurn } from './pipelining.js';
 
 /** Where a server listens, and its limits. */
 export interface ListenerOptions {
@@ -156,6 +156,7 @@ function handleRequests(
     limitIdleTime(request, response);
   };
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    undoTlsPause(request.socket);
     // The connection is closing after the response to an earlier request.
     if (request.socket.writableEnded) return;
     if (!keepsAlive()) response.shouldKeepAlive = false;

@@ -4,8 +4,15 @@ import type { Socket } from 'node:net';
 /** Key of a connection's number of waiting requests. */
 const waitingRequests = Symbol('waitingRequests');
 
-/** `_httpMessage` is Node's: the response that is sent at present. Node's own handler of parse errors reads it, too. */
-type PipelinedSocket = Socket & { [waitingRequests]?: number; readonly _httpMessage?: ServerResponse | null };
+/**
+ * `_httpMessage` and `_paused` are Node's: the response that is sent at present, which Node's own handler of parse errors reads, too, and
+ * whether Node has paused the connection until that response is written.
+ */
+type PipelinedSocket = Socket & {
+  [waitingRequests]?: number;
+  readonly _httpMessage?: ServerResponse | null;
+  _paused?: boolean;
+};
 
 /**
  * Delays each request until the response to the previous request on its connection has been read by the client.
@@ -30,6 +37,17 @@ export function waitForTurn(request: IncomingMessage, response: ServerResponse, 
     if (socket[waitingRequests] === 0) socket.resume();
     next();
   }
+}
+
+/**
+ * Undoes a pause of Node on a TLS connection. Call it for each request. Node pauses its parser when a request arrives before it knows
+ * that the previous response is written. With TLS, it knows that late, and bytes that are already decrypted still reach the parser,
+ * which then fails a valid request (`HPE_PAUSED`). {@link waitForTurn} limits the requests that wait.
+ */
+export function undoTlsPause(socket: PipelinedSocket): void {
+  if (!socket._paused || !('encrypted' in socket)) return;
+  socket._paused = false;
+  socket.resume();
 }
 
 function addWaiting(socket: PipelinedSocket, count: 1 | -1): void {

@@ -1,3 +1,5 @@
+import type { Socket } from 'node:net';
+
 /** Bytes that were written to a corked socket. */
 export interface PendingWrite {
   /** Uncorks the socket, so that the kernel gets the bytes. */
@@ -37,8 +39,16 @@ export class WriteBatch {
     this.#atTurnEnd = atTurnEnd;
   }
 
-  /** Sends a write, at the latest at the end of the turn. */
-  add(write: PendingWrite): void {
+  /**
+   * Sends a write to a socket, at the latest at the end of the turn. With TLS, at once: Node.js reports a TLS write that is made at the
+   * end of a turn as finished one turn too late, when the response to it can have arrived.
+   */
+  add(write: PendingWrite, socket: Socket | null): void {
+    if (!socket || 'encrypted' in socket) {
+      write.send();
+      write.finish?.();
+      return;
+    }
     if (++this.#count === 1) this.#atTurnEnd(this.#endTurn);
     this.#writes.push(write);
     const isImmediate = this.#count <= MAX_IMMEDIATE_WRITES && this.#lastCount <= MAX_IMMEDIATE_WRITES;

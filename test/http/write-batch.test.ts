@@ -1,5 +1,9 @@
+import { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { type PendingWrite, WriteBatch } from '../../src/http/write-batch.js';
+
+const socket = new Socket();
 
 let log: string[];
 let turnEnds: (() => void)[];
@@ -16,7 +20,7 @@ function createWrite(name: string): PendingWrite {
 }
 
 function addWrites(count: number): void {
-  for (let n = 1; n <= count; n++) batch.add(createWrite(String(n)));
+  for (let n = 1; n <= count; n++) batch.add(createWrite(String(n)), socket);
 }
 
 /** Ends the turn of the event loop. Returns what happened since the last call. */
@@ -30,7 +34,7 @@ describe('a batch of writes', () => {
     addWrites(2);
     expect(log).toEqual(['send 1', 'finish 1', 'send 2', 'finish 2']);
     endTurn();
-    batch.add(createWrite('next'));
+    batch.add(createWrite('next'), socket);
     expect(log).toEqual(['send next', 'finish next']);
   });
 
@@ -74,9 +78,17 @@ describe('a batch of writes', () => {
     addWrites(3);
     endTurn();
     addWrites(2);
-    batch.add({ send: () => log.push('send'), finish: () => batch.add(createWrite('added')) });
+    batch.add({ send: () => log.push('send'), finish: () => batch.add(createWrite('added'), socket) }, socket);
     expect(endTurn()).toEqual(['send 1', 'send 2', 'send', 'finish 1', 'finish 2']);
     expect(endTurn()).toEqual(['send added', 'finish added']);
+  });
+
+  it('sends writes at once with TLS, and to a socket that is gone', () => {
+    addWrites(3);
+    endTurn();
+    batch.add(createWrite('TLS'), new TLSSocket(socket));
+    batch.add(createWrite('gone'), null);
+    expect(log).toEqual(['send TLS', 'finish TLS', 'send gone', 'finish gone']);
   });
 
   it('asks for the end of a turn once, and not for that of a turn without writes', () => {

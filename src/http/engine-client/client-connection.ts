@@ -126,7 +126,7 @@ export class ClientConnection implements ExchangeHolder, PendingWrite {
       for (const piece of body) text += piece.toString('latin1');
       socket.cork();
       socket.write(text, 'latin1');
-      writeBatch.add(this);
+      writeBatch.add(this, socket);
       return;
     }
     socket.cork();
