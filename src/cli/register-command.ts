@@ -79,7 +79,7 @@ export const registerCommand: Command = {
       type: 'text',
       value: 'URL',
       description: 'with --openai: URL where callers reach the server, if it differs from that of --openai',
-      check: parseOpenaiUrl,
+      check: (value) => parseAdvertised(parseOpenaiUrl(value)),
     },
     type: {
       type: 'text',

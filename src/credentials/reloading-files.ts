@@ -135,14 +135,14 @@ function endsWithNewline(text: string): boolean {
 
 /** Reads a file again. Throws for anything but regular files, because opening a pipe can block forever. */
 function readRegularFile(file: NamedFile): string {
-  if (isOtherThanFile(file.path)) {
+  if (isNotRegularFile(file.path)) {
     throw new AnyserveError('usage', `--${file.option}: cannot read ${file.path} again: it is not a regular file`);
   }
   return readNamedFile(file);
 }
 
-/** Returns whether a path leads to something that is not a regular file. If it leads nowhere, reading it reports why. */
-function isOtherThanFile(path: string): boolean {
+/** Returns whether a path leads to something other than a regular file. If it leads nowhere, reading it reports why. */
+function isNotRegularFile(path: string): boolean {
   try {
     return !statSync(path).isFile();
   } catch {

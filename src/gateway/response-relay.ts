@@ -94,7 +94,7 @@ function sendWhole(
   return bytes;
 }
 
-/** A response that was written as a whole. It ends after it was sent: `end` would add an empty string, and so make it several buffers. */
+/** A response that is written as a whole. It ends after the flush: `end` would add an empty string, and so make it several buffers. */
 class WholeResponse implements PendingWrite {
   readonly #response: ServerResponse;
   readonly #readTimeoutMs: number;
@@ -104,7 +104,7 @@ class WholeResponse implements PendingWrite {
     this.#readTimeoutMs = readTimeoutMs;
   }
 
-  send(): void {
+  flush(): void {
     this.#response.uncork();
   }
 

@@ -3,8 +3,8 @@ import type { Socket } from 'node:net';
 /** Bytes that were written to a corked socket. */
 export interface PendingWrite {
   /** Uncorks the socket, so that the kernel gets the bytes. */
-  send(): void;
-  /** Does what can wait until the whole batch has been sent. */
+  flush(): void;
+  /** Does what can wait until the whole batch is flushed. */
   finish?(): void;
 }
 
@@ -27,7 +27,7 @@ export class WriteBatch {
   readonly #endTurn = (): void => {
     this.#lastCount = this.#count;
     this.#count = 0;
-    this.#sendAll();
+    this.#flushAll();
   };
   #writes: PendingWrite[] = [];
   /** Number of writes in this turn, and in the last one that had any. */
@@ -45,21 +45,21 @@ export class WriteBatch {
    */
   add(write: PendingWrite, socket: Socket | null): void {
     if (!socket || 'encrypted' in socket) {
-      write.send();
+      write.flush();
       write.finish?.();
       return;
     }
     if (++this.#count === 1) this.#atTurnEnd(this.#endTurn);
     this.#writes.push(write);
     const isImmediate = this.#count <= MAX_IMMEDIATE_WRITES && this.#lastCount <= MAX_IMMEDIATE_WRITES;
-    if (isImmediate || this.#writes.length >= MAX_BATCHED_WRITES) this.#sendAll();
+    if (isImmediate || this.#writes.length >= MAX_BATCHED_WRITES) this.#flushAll();
   }
 
-  #sendAll(): void {
+  #flushAll(): void {
     const writes = this.#writes;
     if (writes.length === 0) return;
     this.#writes = [];
-    for (const write of writes) write.send();
+    for (const write of writes) write.flush();
     for (const write of writes) write.finish?.();
   }
 }

@@ -63,7 +63,7 @@ it('accepts the next request of a caller with TLS as soon as the caller has the 
     const send = (): void => {
       received = '';
       const body = '{"model":"m"}';
-      const head = `POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n`;
+      const head = 'POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n';
       socket.write(`${head}Content-Length: ${body.length}\r\n\r\n`);
       socket.write(body);
     };
@@ -82,7 +82,7 @@ it('accepts the next request of a caller with TLS as soon as the caller has the 
   expect(statuses.flat()).toEqual(Array(CALLERS * CALLS_PER_CALLER).fill('200'));
 });
 
-it('uses connections to an engine with TLS again', async () => {
+it('reuses connections to an engine with TLS', async () => {
   const { url, countConnections } = await startGateway(true);
   const makeCalls = async (): Promise<void> => {
     for (let call = 0; call < CALLS_PER_CALLER; call++) {

@@ -158,6 +158,10 @@ describe('register --openai', () => {
       [['--openai', url, '--probe', 'tcp'], '--probe does not apply to --openai'],
       [['--openai', url, '--probe-path', 'health'], '--probe-path "health" is not a path'],
       [['--openai', url, '--advertise', 'gpu7:8000'], '--advertise: "gpu7:8000" is not a base URL'],
+      [
+        ['--openai', url, '--advertise', 'http://0.0.0.0:1/v1'],
+        '--advertise: "http://0.0.0.0:1/v1" is not an endpoint',
+      ],
       [['--openai', url, '--type', 'a=embedding'], '--type "a=embedding": expected NAME=embed'],
       [['--openai', url, '--type', 'a=chat', '--type', 'a=embed'], 'model "a" has two types, chat and embed'],
       [['--openai', url, '--openai-tls-ca', '/dev/null'], ''],

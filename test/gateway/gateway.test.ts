@@ -219,7 +219,7 @@ describe('a call', () => {
     expect((await post(CHAT, { model: 'm' })).status).toBe(200);
   });
 
-  it('gets its own response among many at the same time, of which some are given up', async () => {
+  it('gets its own response while many others are in progress and some are cancelled', async () => {
     const { register, gateway, waitForModels } = await startGateway();
     const engine = await startEngine(({ body }, response) => sendJson(response, { echo: JSON.parse(body).text }));
     await register('a', engine.url);
@@ -230,12 +230,12 @@ describe('a call', () => {
     };
     for (let wave = 0; wave < 5; wave++) {
       const abort = new AbortController();
-      const givenUp = Array.from({ length: 20 }, () => call('given up', abort.signal).catch(() => undefined));
+      const cancelled = Array.from({ length: 20 }, () => call('cancelled', abort.signal).catch(() => undefined));
       const texts = Array.from({ length: 100 }, (_, n) => `${wave} ${'x'.repeat(100 * n)}`);
       const echoes = Promise.all(texts.map((text) => call(text)));
       setImmediate(() => abort.abort());
       expect(await echoes).toEqual(texts.map((echo) => ({ echo })));
-      await Promise.all(givenUp);
+      await Promise.all(cancelled);
     }
   });
 

@@ -16,7 +16,7 @@ beforeEach(() => {
 });
 
 function createWrite(name: string): PendingWrite {
-  return { send: () => log.push(`send ${name}`), finish: () => log.push(`finish ${name}`) };
+  return { flush: () => log.push(`flush ${name}`), finish: () => log.push(`finish ${name}`) };
 }
 
 function addWrites(count: number): void {
@@ -30,65 +30,65 @@ function endTurn(): string[] {
 }
 
 describe('a batch of writes', () => {
-  it('sends one or two writes of a turn at once', () => {
+  it('flushes one or two writes of a turn at once', () => {
     addWrites(2);
-    expect(log).toEqual(['send 1', 'finish 1', 'send 2', 'finish 2']);
+    expect(log).toEqual(['flush 1', 'finish 1', 'flush 2', 'finish 2']);
     endTurn();
     batch.add(createWrite('next'), socket);
-    expect(log).toEqual(['send next', 'finish next']);
+    expect(log).toEqual(['flush next', 'finish next']);
   });
 
-  it('sends the third write of a turn at its end', () => {
+  it('flushes the third write of a turn at its end', () => {
     addWrites(3);
-    expect(log.splice(0)).toEqual(['send 1', 'finish 1', 'send 2', 'finish 2']);
-    expect(endTurn()).toEqual(['send 3', 'finish 3']);
+    expect(log.splice(0)).toEqual(['flush 1', 'finish 1', 'flush 2', 'finish 2']);
+    expect(endTurn()).toEqual(['flush 3', 'finish 3']);
   });
 
-  it('sends all writes after a turn with several right after each other, at the end of the turn', () => {
+  it('flushes the writes that follow a turn with several together, at the end of their turn', () => {
     addWrites(3);
     endTurn();
     addWrites(3);
     expect(log).toEqual([]);
-    expect(endTurn()).toEqual(['send 1', 'send 2', 'send 3', 'finish 1', 'finish 2', 'finish 3']);
+    expect(endTurn()).toEqual(['flush 1', 'flush 2', 'flush 3', 'finish 1', 'finish 2', 'finish 3']);
   });
 
-  it('sends writes at once again after a turn with one', () => {
+  it('flushes writes at once again after a turn with one', () => {
     addWrites(3);
     endTurn();
     addWrites(1);
-    expect(endTurn()).toEqual(['send 1', 'finish 1']);
+    expect(endTurn()).toEqual(['flush 1', 'finish 1']);
     addWrites(1);
-    expect(log).toEqual(['send 1', 'finish 1']);
+    expect(log).toEqual(['flush 1', 'finish 1']);
   });
 
-  it('sends 64 writes before the end of the turn', () => {
+  it('flushes 64 writes before the end of the turn', () => {
     addWrites(3);
     endTurn();
     addWrites(63);
     expect(log).toEqual([]);
     addWrites(1);
-    expect(log.filter((entry) => entry.startsWith('send'))).toHaveLength(64);
+    expect(log.filter((entry) => entry.startsWith('flush'))).toHaveLength(64);
     log = [];
     addWrites(1);
     expect(log).toEqual([]);
-    expect(endTurn()).toEqual(['send 1', 'finish 1']);
+    expect(endTurn()).toEqual(['flush 1', 'finish 1']);
   });
 
-  it('sends a write that is added by another one at the end of a turn', () => {
+  it('flushes a write that another one adds when it finishes', () => {
     addWrites(3);
     endTurn();
     addWrites(2);
-    batch.add({ send: () => log.push('send'), finish: () => batch.add(createWrite('added'), socket) }, socket);
-    expect(endTurn()).toEqual(['send 1', 'send 2', 'send', 'finish 1', 'finish 2']);
-    expect(endTurn()).toEqual(['send added', 'finish added']);
+    batch.add({ flush: () => log.push('flush'), finish: () => batch.add(createWrite('added'), socket) }, socket);
+    expect(endTurn()).toEqual(['flush 1', 'flush 2', 'flush', 'finish 1', 'finish 2']);
+    expect(endTurn()).toEqual(['flush added', 'finish added']);
   });
 
-  it('sends writes at once with TLS, and to a socket that is gone', () => {
+  it('flushes writes at once with TLS, and to a socket that is gone', () => {
     addWrites(3);
     endTurn();
     batch.add(createWrite('TLS'), new TLSSocket(socket));
     batch.add(createWrite('gone'), null);
-    expect(log).toEqual(['send TLS', 'finish TLS', 'send gone', 'finish gone']);
+    expect(log).toEqual(['flush TLS', 'finish TLS', 'flush gone', 'finish gone']);
   });
 
   it('asks for the end of a turn once, and not for that of a turn without writes', () => {

@@ -136,7 +136,7 @@ export class ClientConnection implements ExchangeHolder, PendingWrite {
   }
 
   /** Hands the request to the kernel. */
-  send(): void {
+  flush(): void {
     this.#socket.uncork();
   }
 
